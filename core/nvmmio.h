@@ -66,7 +66,7 @@ enum nvmmio_medium {
 enum {
     NVMMIO_READ_ONLY = 1 << 0, /* never write; a file that needs recovery is refused */
     NVMMIO_CREATE = 1 << 1,    /* create home when it is missing */
-    NVMMIO_EXCLUSIVE = 1 << 2, /* with CREATE: -EEXIST when it is not missing */
+    NVMMIO_CREATE_NEW = 1 << 2, /* with CREATE: -EEXIST when it is not missing */
     NVMMIO_DEFER = 1 << 3,     /* join the other users at the first lock, not in open */
 };
 

@@ -1,0 +1,27 @@
+#include "core/base.h"
+
+#include <string.h>
+
+#include <xxhash.h>
+#include <xxh_x86dispatch.h>
+
+uint64_t nv_hash(const void *data, size_t bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed_dispatch(data, bytes, seed);
+}
+
+typedef uint64_t vector __attribute__((vector_size(64), aligned(1), may_alias));
+
+__attribute__((target_clones("avx512f", "avx2", "default"))) uint64_t
+nv_lines_differing(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t lines = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        const vector *va = (const vector *)(const void *)(a + i * 64u);
+        const vector *vb = (const vector *)(const void *)(b + i * 64u);
+        vector x = *va ^ *vb;
+        uint64_t any = (x[0] | x[1]) | (x[2] | x[3]) | ((x[4] | x[5]) | (x[6] | x[7]));
+        lines |= (uint64_t)(any != 0) << i;
+    }
+    return lines;
+}

@@ -1,0 +1,131 @@
+/*
+ * format: what lies in a log file, and nothing else does.  core/FORMAT.md is the
+ * same in words.  All numbers are little-endian; every structure is verified by
+ * the functions here before anything in it is believed.
+ *
+ *   0      header, copy 0 (4096 bytes)
+ *   4096   header, copy 1: the valid one with the higher generation counts
+ *   8192   segment 0 (segment_bytes)
+ *   ...    segment 1 (segment_bytes)
+ *   ...    segment 2, to the end of the file: transactions too large for the others
+ *
+ * A segment holds records one behind the other, each beginning on a line:
+ *   commit line (64 bytes) | names | descriptors, 16 bytes each, padded to a line | lines
+ * Records of one segment have one epoch and ascending sequence numbers; what
+ * follows the last one is older, and does not verify in its place.
+ */
+#ifndef NV_FORMAT_H
+#define NV_FORMAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/medium.h"
+#include "core/nvmmio.h"
+
+#define NV_LOG_MAGIC UINT64_C(0x0a316f696d6d766e) /* "nvmmio1\n" */
+#define NV_LOG_VERSION 1u
+#define NV_HEADER_COPY_BYTES 4096u
+#define NV_HEADER_BYTES 8192u
+#define NV_SEGMENTS 3u
+#define NV_SEGMENT_OVERFLOW 2u
+
+enum nv_header_state {
+    NV_HEADER_LIVE = 1,  /* records may follow */
+    NV_HEADER_EMPTY = 2, /* home has everything; what follows counts for nothing */
+};
+
+struct nv_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t state; /* enum nv_header_state */
+    uint64_t generation;
+    uint8_t nonce[NVMMIO_NONCE_BYTES]; /* of this log, random; also the salt of its checksums */
+    uint64_t home_inode;
+    uint64_t home_birth_ns;
+    uint64_t segment_bytes;
+    uint64_t base_bytes; /* size of home's content when the log was made */
+    uint32_t mark_bytes;
+    uint32_t nonce_at;
+    uint8_t mask[NVMMIO_MARK_BYTES];
+    uint8_t empty[NVMMIO_MARK_BYTES];
+    uint64_t hash; /* of everything before it */
+};
+_Static_assert(sizeof(struct nv_header) == 80 + 256 + 8, "no padding");
+
+enum nv_record_kind {
+    NV_RECORD_COMMIT = 1,  /* a transaction, or the end of one that spilled */
+    NV_RECORD_SPILL = 2,   /* part of a transaction; counts only with its commit or prepare */
+    NV_RECORD_PREPARE = 3, /* counts with the resolve of the same sequence number */
+    NV_RECORD_RESOLVE_COMMIT = 4,
+    NV_RECORD_RESOLVE_ABORT = 5,
+};
+
+#define NV_NO_ZERO UINT64_MAX
+
+/* The commit line.  Counts are believed only when line_hash is right. */
+struct nv_record {
+    uint16_t kind;
+    uint16_t name_lines; /* PREPARE: two NUL-terminated paths, super and child */
+    uint32_t epoch;      /* +1 each time that a segment is begun again */
+    uint64_t seq;
+    uint64_t size;      /* of the content after this record */
+    uint64_t zero_from; /* content from here on becomes zeros first; NV_NO_ZERO: none */
+    uint32_t block_count;
+    uint32_t line_count;
+    uint32_t tail_back;    /* seq - this: home was durable up to there when it was written */
+    uint32_t durable_back; /* seq - this: the log was durable up to there */
+    uint64_t body_hash;    /* names, descriptors and lines; of a record after spills, chained */
+    uint64_t line_hash;    /* of this line before it */
+};
+_Static_assert(sizeof(struct nv_record) == NV_LINE_BYTES, "one line");
+
+/* The lines of a block that follow, lowest first. */
+struct nv_descriptor {
+    uint64_t block; /* number: offset in home / 4096 */
+    uint64_t lines; /* bit i: bytes [64 i, 64 i + 64) */
+};
+_Static_assert(sizeof(struct nv_descriptor) == 16, "four to a line");
+
+/* Where the hash of something in a log starts: ties it to its log and its place. */
+uint64_t nv_format_seed(const uint8_t nonce[NVMMIO_NONCE_BYTES], uint64_t offset);
+
+void nv_header_finish(struct nv_header *header);
+bool nv_header_valid(const struct nv_header *header);
+/* The mark described in a header; bytes is 0 where there is none. */
+void nv_header_mark(const struct nv_header *header, struct nvmmio_mark *mark);
+
+/* The bytes of a record behind its line: names, descriptors, lines. */
+static inline uint64_t nv_record_names_bytes(const struct nv_record *record)
+{
+    return (uint64_t)record->name_lines * NV_LINE_BYTES;
+}
+
+static inline uint64_t nv_descriptors_bytes(uint64_t block_count)
+{
+    return (block_count * sizeof(struct nv_descriptor) + NV_LINE_BYTES - 1) / NV_LINE_BYTES *
+           NV_LINE_BYTES;
+}
+
+static inline uint64_t nv_record_body_bytes(const struct nv_record *record)
+{
+    return nv_record_names_bytes(record) + nv_descriptors_bytes(record->block_count) +
+           (uint64_t)record->line_count * NV_LINE_BYTES;
+}
+
+static inline uint64_t nv_record_bytes(const struct nv_record *record)
+{
+    return NV_LINE_BYTES + nv_record_body_bytes(record);
+}
+
+void nv_record_finish(struct nv_record *record, const uint8_t nonce[NVMMIO_NONCE_BYTES],
+                      uint64_t offset);
+/* The line itself verifies at `offset`, and its counts agree with one another. */
+bool nv_record_line_valid(const struct nv_record *record, const uint8_t nonce[NVMMIO_NONCE_BYTES],
+                          uint64_t offset);
+
+/* Start of the hash over a record's body; `chain` is the body hash of the spill before it, or 0. */
+uint64_t nv_record_body_seed(const uint8_t nonce[NVMMIO_NONCE_BYTES], uint64_t offset,
+                             const struct nv_record *record, uint64_t chain);
+
+#endif
