@@ -14,6 +14,7 @@ def layer(name, deps = [], modules = None, linkopts = []):
         srcs = native.glob(sources),
         hdrs = native.glob(headers),
         linkopts = linkopts,
+        linkstatic = True,
         visibility = ["//core:__pkg__", "//tests:__subpackages__"],
         deps = deps,
     )
