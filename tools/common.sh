@@ -19,6 +19,24 @@ if [ -z "${HOME-}" ]; then
     export HOME
 fi
 
+# Bazel refuses a path with a space in it: work in a folder of links to this tree.
+case $PWD in
+*[[:space:]]*)
+    tree=$PWD
+    links=${XDG_CACHE_HOME:-$HOME/.cache}/nvmmio/tree-$(cksum <<<"$tree" | cut -d ' ' -f 1)
+    rm -rf "$links"
+    mkdir -p "$links" "$tree/test-logs"
+    for entry in .[!.]* *; do
+        case $entry in
+        .git | bazel-*) ;;
+        *) ln -s "$tree/$entry" "$links/" ;;
+        esac
+    done
+    ln -sfn "$links/bazel-bin" "$tree/bazel-bin"
+    cd "$links" || exit
+    ;;
+esac
+
 # A directory to work in, absolute; complains in words.
 work_dir() # DIR
 {
