@@ -36,12 +36,16 @@ struct nv_medium_ops {
     int (*open)(struct nv_medium *medium);
     void (*close)(struct nv_medium *medium);
     /* Space for [0, bytes) exists and, where mapped, can be loaded and stored.  Never shrinks.
-     * New bytes read as zeros.  -ENOSPC leaves everything as it was. */
+     * New bytes read as zeros.  -ENOSPC leaves everything as it was.  To be called before every
+     * store; cheap when there is nothing to do.  A reader whose view ends too early calls it too,
+     * with no more than the file has: it then only maps.  -EINVAL: not writable, and too short. */
     int (*reserve)(struct nv_medium *medium, uint64_t bytes);
     /* The file's size becomes `bytes` exactly.  Nobody else may use the file. */
     int (*shrink)(struct nv_medium *medium, uint64_t bytes);
+    /* Past the end of the file: zeros.  Needs no reserve. */
     int (*load)(struct nv_medium *medium, uint64_t offset, void *buffer, size_t bytes);
-    /* Visible to all processes on return; durable after the next fence. */
+    /* Visible to all processes on return; durable after the next fence.  Where mapped, -EINVAL for
+     * bytes that were not reserved: they could fault. */
     int (*store)(struct nv_medium *medium, uint64_t offset, const void *data, size_t bytes);
     /* The same for parts that lie one behind the other from `offset` on. */
     int (*storev)(struct nv_medium *medium, uint64_t offset, const struct iovec *parts, int count);
@@ -60,16 +64,19 @@ struct nv_map {
 
 struct nv_medium {
     const struct nv_medium_ops *ops;
-    struct nv_file *file;          /* not owned */
+    struct nv_file *file; /* not owned */
     bool writable;
-    _Atomic(struct nv_map *) map;  /* NULL where not mapped */
-    _Atomic uint64_t file_bytes;   /* physical size as this process last knew it */
-    uint64_t step_bytes;           /* grow in multiples of this; 0: exactly */
+    _Atomic(struct nv_map *) map; /* NULL where not mapped */
+    _Atomic uint64_t ready_bytes; /* [0, this) can be viewed and stored to without a fault */
+    _Atomic uint64_t file_bytes;  /* physical size as this process last knew it */
+    uint64_t step_bytes;          /* grow in multiples of this; 0: exactly */
 };
 
 extern const struct nv_medium_ops nv_medium_dax;  /* flushes and fences */
 extern const struct nv_medium_ops nv_medium_ram;  /* neither */
 extern const struct nv_medium_ops nv_medium_page; /* pread, pwritev, fdatasync */
+/* `ram` where a store to a mapping could fault for want of space: page without its fence. */
+extern const struct nv_medium_ops nv_medium_ram_unmapped;
 
 /*
  * Which medium `file` gets: `wanted`, or for AUTO what its file system can do.
@@ -77,7 +84,7 @@ extern const struct nv_medium_ops nv_medium_page; /* pread, pwritev, fdatasync *
  */
 struct nv_probe {
     const struct nv_medium_ops *ops;
-    bool forced;         /* PMEM_IS_PMEM_FORCE=1 on a memory file system */
+    bool forced; /* PMEM_IS_PMEM_FORCE=1 on a memory file system */
     bool survives_power;
     char why[192];
 };
@@ -86,17 +93,22 @@ int nv_medium_probe(struct nv_file *file, enum nvmmio_medium wanted, struct nv_p
 int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, struct nv_file *file,
                    bool writable, uint64_t step_bytes);
 void nv_medium_close(struct nv_medium *medium);
+/* For the media themselves: the file covers `bytes`, grown in steps while there is space. */
+int nv_medium_grow(struct nv_medium *medium, uint64_t bytes);
 
 /*
  * The mapped bytes [offset, offset + bytes), for reading; NULL where the medium
- * is not mapped or, in this process, not that far (reserve maps more).
+ * is not mapped or, in this process, not that far (reserve maps more).  A map
+ * reaches past the end of the file, where a load would be a SIGBUS: the bound is
+ * ready_bytes, which is stored after the map that covers it.
  */
 static inline const uint8_t *nv_medium_view(struct nv_medium *medium, uint64_t offset, size_t bytes)
 {
-    const struct nv_map *map = atomic_load_explicit(&medium->map, memory_order_acquire);
-    if (!map || offset > map->bytes || bytes > map->bytes - offset)
+    const uint64_t ready = atomic_load_explicit(&medium->ready_bytes, memory_order_acquire);
+    if (offset > ready || bytes > ready - offset)
         return NULL;
-    return map->base + offset;
+    const struct nv_map *map = atomic_load_explicit(&medium->map, memory_order_relaxed);
+    return map ? map->base + offset : NULL;
 }
 
 static inline int nv_medium_load(struct nv_medium *medium, uint64_t offset, void *buffer,

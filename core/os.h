@@ -26,6 +26,7 @@ struct nv_file_id {
 struct nv_file_stat {
     struct nv_file_id id;
     uint64_t bytes;
+    uint64_t space_bytes; /* space that it takes: less than `bytes` tells of holes */
     uint64_t links;
     uint32_t mode; /* type and permissions, as st_mode */
     uint32_t uid, gid;
@@ -35,6 +36,7 @@ struct nv_file_stat {
 enum nv_fs_kind {
     NV_FS_UNKNOWN, /* shared mappings are not known to be coherent between processes: refused */
     NV_FS_DISK,    /* a local file system over a block device */
+    NV_FS_LOCAL,   /* as DISK, but not known to outlive a power loss: an overlay, a RAM disk */
     NV_FS_MEMORY,  /* tmpfs, ramfs: power loss empties it */
 };
 
@@ -56,10 +58,10 @@ struct nv_file {
 };
 
 enum { /* flags of open */
-    NV_OPEN_WRITE = 1 << 0,
-    NV_OPEN_CREATE = 1 << 1,
-    NV_OPEN_EXCLUSIVE = 1 << 2,
-    NV_OPEN_NOFOLLOW = 1 << 3, /* a symbolic link at the end of the path: -ELOOP */
+       NV_OPEN_WRITE = 1 << 0,
+       NV_OPEN_CREATE = 1 << 1,
+       NV_OPEN_EXCLUSIVE = 1 << 2,
+       NV_OPEN_NOFOLLOW = 1 << 3, /* a symbolic link at the end of the path: -ELOOP */
 };
 
 struct nv_os {
@@ -81,13 +83,15 @@ struct nv_os {
     /* The path with every link in it resolved (home's real name decides the sidecars'). */
     int (*resolve)(const struct nv_os *os, const char *path, char *out, size_t out_bytes);
 
-    /* Whole buffers: a short transfer is -EIO on write, and a short count at the end on read. */
+    /* Whole buffers: a short transfer is -EIO on write, and a short count at the end on read.
+     * -ENOSPC covers quotas; -EFBIG covers RLIMIT_FSIZE, without its signal (see os_posix.c). */
     ssize_t (*pread)(struct nv_file *file, void *buffer, size_t bytes, uint64_t offset);
     int (*pwritev)(struct nv_file *file, const struct iovec *parts, int count, uint64_t offset);
     /* The data of the file and what is needed to read it back are durable. */
     int (*sync_data)(struct nv_file *file);
     int (*truncate)(struct nv_file *file, uint64_t bytes);
-    /* Space for [offset, offset + bytes) exists; with extend, the size covers it too. */
+    /* Space for [offset, offset + bytes) exists; with extend, the size covers it too.  On failure
+     * the size is what it was: one process at a time may extend a file. */
     int (*allocate)(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend);
 
     /* Shared mapping of [0, bytes), which may reach past the end of the file.  With `sync`, as
@@ -111,7 +115,7 @@ struct nv_os {
     int (*process_alive)(const struct nv_os *os, uint64_t pid, uint64_t start_time,
                          uint64_t pid_namespace);
 
-    uint64_t (*clock_ns)(const struct nv_os *os);             /* monotonic; coarse is enough */
+    uint64_t (*clock_ns)(const struct nv_os *os); /* monotonic; coarse is enough */
     int (*random)(const struct nv_os *os, void *buffer, size_t bytes);
     void (*pause)(const struct nv_os *os, uint64_t microseconds); /* between two tries of a lock */
 

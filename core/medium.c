@@ -1,0 +1,75 @@
+/* medium: what all media share.  See core/medium.h. */
+#include "core/medium.h"
+
+#include <errno.h>
+
+#define AHEAD_BYTES_MAX ((uint64_t)64 << 20) /* what one growth takes more than it was asked for   \
+                                              */
+#define AHEAD_PART 8                         /* an eighth of what is there */
+
+int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, struct nv_file *file,
+                   bool writable, uint64_t step_bytes)
+{
+    medium->ops = ops;
+    medium->file = file;
+    medium->writable = writable;
+    medium->step_bytes = step_bytes;
+    atomic_init(&medium->map, NULL);
+    atomic_init(&medium->ready_bytes, 0);
+    atomic_init(&medium->file_bytes, 0);
+    const int status = ops->open(medium);
+    if (status)
+        medium->ops = NULL;
+    return status;
+}
+
+void nv_medium_close(struct nv_medium *medium)
+{
+    if (medium->ops)
+        medium->ops->close(medium);
+    medium->ops = NULL;
+}
+
+static uint64_t round_up(uint64_t bytes, uint64_t step)
+{
+    return (bytes + step - 1) / step * step;
+}
+
+int nv_medium_grow(struct nv_medium *medium, uint64_t bytes)
+{
+    struct nv_file *file = medium->file;
+    struct nv_file_stat stat;
+    int status = file->os->stat(file, &stat);
+    if (status)
+        return status;
+    /* Somebody else may have grown it: then there is nothing to ask the file system for. */
+    atomic_store_explicit(&medium->file_bytes, stat.bytes, memory_order_relaxed);
+    if (bytes <= stat.bytes)
+        return 0;
+    if (!medium->writable)
+        return -EINVAL;
+    const uint64_t step = medium->step_bytes;
+    if (bytes > INT64_MAX - AHEAD_BYTES_MAX || step > INT64_MAX - AHEAD_BYTES_MAX - bytes)
+        return -EFBIG;
+
+    uint64_t exact = bytes, ahead = bytes;
+    if (step) {
+        uint64_t more = stat.bytes / AHEAD_PART;
+        if (more > AHEAD_BYTES_MAX)
+            more = AHEAD_BYTES_MAX;
+        if (ahead < stat.bytes + more)
+            ahead = stat.bytes + more;
+        ahead = round_up(ahead, step);
+        exact = round_up(bytes, NV_BLOCK_BYTES);
+        if (exact > ahead)
+            exact = ahead;
+    }
+    status = file->os->allocate(file, stat.bytes, ahead - stat.bytes, true);
+    if ((status == -ENOSPC || status == -EFBIG) && exact < ahead) {
+        ahead = exact;
+        status = file->os->allocate(file, stat.bytes, ahead - stat.bytes, true);
+    }
+    if (!status)
+        atomic_store_explicit(&medium->file_bytes, ahead, memory_order_relaxed);
+    return status;
+}
