@@ -1,11 +1,13 @@
 /* medium: what all media share.  See core/medium.h. */
-#include "core/medium.h"
-
 #include <errno.h>
 
-#define AHEAD_BYTES_MAX ((uint64_t)64 << 20) /* what one growth takes more than it was asked for   \
-                                              */
-#define AHEAD_PART 8                         /* an eighth of what is there */
+#include "core/base.h"
+#include "core/medium.h"
+
+#define AHEAD_BYTES_MAX                                                                            \
+    ((uint64_t)64 << 20) /* what one growth takes more than it was asked for                       \
+                          */
+#define AHEAD_PART 8     /* an eighth of what is there */
 
 int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, struct nv_file *file,
                    bool writable, uint64_t step_bytes)
@@ -30,11 +32,6 @@ void nv_medium_close(struct nv_medium *medium)
     medium->ops = NULL;
 }
 
-static uint64_t round_up(uint64_t bytes, uint64_t step)
-{
-    return (bytes + step - 1) / step * step;
-}
-
 int nv_medium_grow(struct nv_medium *medium, uint64_t bytes)
 {
     struct nv_file *file = medium->file;
@@ -54,15 +51,9 @@ int nv_medium_grow(struct nv_medium *medium, uint64_t bytes)
 
     uint64_t exact = bytes, ahead = bytes;
     if (step) {
-        uint64_t more = stat.bytes / AHEAD_PART;
-        if (more > AHEAD_BYTES_MAX)
-            more = AHEAD_BYTES_MAX;
-        if (ahead < stat.bytes + more)
-            ahead = stat.bytes + more;
-        ahead = round_up(ahead, step);
-        exact = round_up(bytes, NV_BLOCK_BYTES);
-        if (exact > ahead)
-            exact = ahead;
+        const uint64_t more = nv_min(stat.bytes / AHEAD_PART, AHEAD_BYTES_MAX);
+        ahead = nv_align_up(nv_max(bytes, stat.bytes + more), step);
+        exact = nv_min(nv_align_up(bytes, NV_BLOCK_BYTES), ahead);
     }
     status = file->os->allocate(file, stat.bytes, ahead - stat.bytes, true);
     if ((status == -ENOSPC || status == -EFBIG) && exact < ahead) {

@@ -18,16 +18,12 @@
 #include <libpmem.h>
 #include <stdlib.h>
 
+#include "core/base.h"
 #include "core/medium.h"
 
 #define HUGE_BYTES ((uint64_t)2 << 20)
 #define MAP_BYTES_MIN ((uint64_t)1 << 30)
-#define STREAM_BYTES_MIN 256 /* from here on non-temporal stores are faster than write-back */
-
-static uint64_t round_up(uint64_t bytes, uint64_t step)
-{
-    return (bytes + step - 1) / step * step;
-}
+#define STREAM_BYTES_MIN 256 /* from here on a store goes past the cache */
 
 static bool on_memory(struct nv_file *file)
 {
@@ -58,13 +54,13 @@ static int map_more(struct nv_medium *medium, uint64_t bytes)
     if (!map)
         return -ENOMEM;
 
-    const uint64_t need = round_up(bytes ? bytes : 1, NV_BLOCK_BYTES);
-    uint64_t want = round_up(2 * bytes > MAP_BYTES_MIN ? 2 * bytes : MAP_BYTES_MIN, HUGE_BYTES);
+    const uint64_t need = nv_align_up(nv_max(bytes, 1), NV_BLOCK_BYTES);
+    uint64_t want = nv_align_up(nv_max(2 * bytes, MAP_BYTES_MIN), HUGE_BYTES);
     void *address;
     int status = map_once(medium, want, &address);
     /* RLIMIT_AS, or RLIMIT_MEMLOCK after mlockall: come down to what is needed. */
     while ((status == -ENOMEM || status == -EAGAIN) && want > need) {
-        want = round_up(want / 2, HUGE_BYTES);
+        want = nv_align_up(want / 2, HUGE_BYTES);
         if (want < need || want == HUGE_BYTES)
             want = need;
         status = map_once(medium, want, &address);
@@ -193,23 +189,30 @@ static uint8_t *place_parts(struct nv_medium *medium, uint64_t offset, const str
 
 /* ---- dax --------------------------------------------------------------------------------- */
 
-/* On its way to memory; ordered, and durable, by the next dax_fence of this thread. */
-static inline void dax_copy(uint8_t *to, const void *data, size_t bytes)
+/* On its way to memory, durable by the next dax_fence of this thread. */
+static inline void dax_copy(uint8_t *to, const void *data, size_t bytes, bool stream)
 {
     pmem_memcpy(to, data, bytes,
-                bytes >= STREAM_BYTES_MIN ? PMEM_F_MEM_NODRAIN | PMEM_F_MEM_NONTEMPORAL
-                                          : PMEM_F_MEM_NODRAIN | PMEM_F_MEM_TEMPORAL);
+                PMEM_F_MEM_NODRAIN | (stream ? PMEM_F_MEM_NONTEMPORAL : PMEM_F_MEM_TEMPORAL));
 }
 
+/*
+ * A non-temporal store leaves the cache without the line.  So a small one, as applied to home, is
+ * written back instead: it is the next thing that will be read.
+ */
 static int dax_store(struct nv_medium *medium, uint64_t offset, const void *data, size_t bytes)
 {
     uint8_t *to = place(medium, offset, bytes);
     if (!to)
         return -EINVAL;
-    dax_copy(to, data, bytes);
+    dax_copy(to, data, bytes, bytes >= STREAM_BYTES_MIN);
     return 0;
 }
 
+/*
+ * Parts are a log's, which nobody reads before a crash: whole lines go past the cache however few
+ * they are.  Line and fence take 0.1 microseconds so, and 0.16 with a write-back.
+ */
 static int dax_storev(struct nv_medium *medium, uint64_t offset, const struct iovec *parts,
                       int count)
 {
@@ -217,8 +220,10 @@ static int dax_storev(struct nv_medium *medium, uint64_t offset, const struct io
     if (!to)
         return -EINVAL;
     for (int i = 0; i < count; i++) {
-        dax_copy(to, parts[i].iov_base, parts[i].iov_len);
-        to += parts[i].iov_len;
+        const size_t bytes = parts[i].iov_len;
+        const bool lines = (((uintptr_t)to | bytes) & (NV_LINE_BYTES - 1)) == 0;
+        dax_copy(to, parts[i].iov_base, bytes, lines || bytes >= STREAM_BYTES_MIN);
+        to += bytes;
     }
     return 0;
 }
