@@ -11,11 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "benchmarks/measure.h"
 #include "core/tool/progress.h"
+#include "sqlite_vfs/demo/database.h"
 #include "sqlite_vfs/demo/package_index.h"
 
 struct arguments {
@@ -34,59 +34,6 @@ struct importer {
     sqlite3_stmt *begin, *commit, *add_package, *add_dependency, *get_package, *get_dependencies;
 };
 
-static int fail(struct importer *importer, const char *doing)
-{
-    fprintf(stderr, "import: %s: %s\n", doing,
-            importer->db ? sqlite3_errmsg(importer->db) : "out of memory");
-    return -1;
-}
-
-/* The extension stays loaded for the life of the process. */
-static int load_extension(const char *path)
-{
-    sqlite3 *db = NULL;
-    char *message = NULL;
-    int result = sqlite3_open(":memory:", &db);
-    if (result == SQLITE_OK)
-        result = sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL);
-    if (result == SQLITE_OK)
-        result = sqlite3_load_extension(db, path, NULL, &message);
-    if (result != SQLITE_OK)
-        fprintf(stderr, "import: cannot load %s: %s\n", path,
-                message ? message : sqlite3_errstr(result));
-    sqlite3_free(message);
-    sqlite3_close(db);
-    return result == SQLITE_OK ? 0 : -1;
-}
-
-static int execute(struct importer *importer, const char *sql)
-{
-    if (sqlite3_exec(importer->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return fail(importer, sql);
-    return 0;
-}
-
-static int prepare(struct importer *importer, const char *sql, sqlite3_stmt **statement)
-{
-    if (sqlite3_prepare_v3(importer->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) !=
-        SQLITE_OK)
-        return fail(importer, sql);
-    return 0;
-}
-
-/* An import that silently ran on another VFS would prove nothing. */
-static int check_vfs(struct importer *importer)
-{
-    char *name = NULL;
-    int result = sqlite3_file_control(importer->db, "main", SQLITE_FCNTL_VFSNAME, &name);
-    bool ours = result == SQLITE_OK && name && strstr(name, "nvmmio");
-    if (!ours)
-        fprintf(stderr, "import: the database is on the VFS %s, not on nvmmio\n",
-                name ? name : "that does not tell its name");
-    sqlite3_free(name);
-    return ours ? 0 : -1;
-}
-
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS package(id INTEGER PRIMARY KEY, name TEXT NOT NULL, version,"
     " architecture, section, priority, maintainer, installed_size, filename, size, sha256,"
@@ -96,34 +43,38 @@ static const char schema[] =
     " PRIMARY KEY(package, position)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS dependency_needs ON dependency(needs);";
 
+static int prepare_import(struct importer *importer, const char *journal_mode)
+{
+    char sql[64];
+    sqlite3 *db = importer->db;
+    if (nv_database_execute(db, "PRAGMA synchronous=FULL") != 0)
+        return -1;
+    snprintf(sql, sizeof(sql), "PRAGMA journal_mode=%s", journal_mode);
+    if (journal_mode && nv_database_execute(db, sql) != 0)
+        return -1;
+    if (nv_database_execute(db, schema) != 0 ||
+        nv_database_prepare(db, "BEGIN", &importer->begin) != 0 ||
+        nv_database_prepare(db, "COMMIT", &importer->commit) != 0 ||
+        nv_database_prepare(db, "INSERT INTO package VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                            &importer->add_package) != 0)
+        return -1;
+    return nv_database_prepare(db, "INSERT INTO dependency VALUES(?,?,?)",
+                               &importer->add_dependency);
+}
+
 static int open_database(struct importer *importer, const struct arguments *arguments)
 {
-    const char *vfs = arguments->extension ? "nvmmio" : "unix";
     int flags = SQLITE_OPEN_READWRITE | (arguments->verify ? 0 : SQLITE_OPEN_CREATE);
-    if (sqlite3_open_v2(arguments->database, &importer->db, flags, vfs) != SQLITE_OK)
-        return fail(importer, arguments->database);
-    sqlite3_busy_timeout(importer->db, 10000);
-    if (arguments->extension && check_vfs(importer) != 0)
+    if (nv_database_open(arguments->database, arguments->extension, flags, &importer->db) != 0)
         return -1;
-    if (!arguments->verify) {
-        char sql[64];
-        if (execute(importer, "PRAGMA synchronous=FULL") != 0)
-            return -1;
-        snprintf(sql, sizeof(sql), "PRAGMA journal_mode=%s", arguments->journal_mode);
-        if (arguments->journal_mode && execute(importer, sql) != 0)
-            return -1;
-        if (execute(importer, schema) != 0 || prepare(importer, "BEGIN", &importer->begin) != 0 ||
-            prepare(importer, "COMMIT", &importer->commit) != 0 ||
-            prepare(importer, "INSERT INTO package VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    &importer->add_package) != 0 ||
-            prepare(importer, "INSERT INTO dependency VALUES(?,?,?)", &importer->add_dependency) !=
-                0)
-            return -1;
-    }
-    if (prepare(importer, "SELECT * FROM package WHERE id=?", &importer->get_package) != 0)
+    if (!arguments->verify && prepare_import(importer, arguments->journal_mode) != 0)
         return -1;
-    return prepare(importer, "SELECT needs FROM dependency WHERE package=? ORDER BY position",
-                   &importer->get_dependencies);
+    if (nv_database_prepare(importer->db, "SELECT * FROM package WHERE id=?",
+                            &importer->get_package) != 0)
+        return -1;
+    return nv_database_prepare(importer->db,
+                               "SELECT needs FROM dependency WHERE package=? ORDER BY position",
+                               &importer->get_dependencies);
 }
 
 static int close_database(struct importer *importer)
@@ -146,7 +97,7 @@ static int64_t count_packages(struct importer *importer)
 {
     sqlite3_stmt *statement = NULL;
     int64_t count = -1;
-    if (prepare(importer, "SELECT count(*) FROM package", &statement) == 0 &&
+    if (nv_database_prepare(importer->db, "SELECT count(*) FROM package", &statement) == 0 &&
         sqlite3_step(statement) == SQLITE_ROW)
         count = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
@@ -157,7 +108,7 @@ static int run(struct importer *importer, sqlite3_stmt *statement)
 {
     int result = sqlite3_step(statement);
     sqlite3_reset(statement);
-    return result == SQLITE_DONE ? 0 : fail(importer, sqlite3_sql(statement));
+    return result == SQLITE_DONE ? 0 : nv_database_fail(importer->db, sqlite3_sql(statement));
 }
 
 static void bind(sqlite3_stmt *statement, int column, struct nv_slice value)
@@ -217,7 +168,7 @@ static int import_all(struct importer *importer, const struct arguments *argumen
         count = arguments->first;
     int64_t there = count_packages(importer);
     if (there < 0)
-        return fail(importer, "counting the packages");
+        return nv_database_fail(importer->db, "counting the packages");
 
     int result = 0, fd = -1;
     if (arguments->acknowledge) {
@@ -271,7 +222,7 @@ static int verify_package(struct importer *importer, int64_t id, uint64_t wanted
     sqlite3_reset(package);
     sqlite3_reset(needs);
     if (result != SQLITE_DONE)
-        return fail(importer, "reading back");
+        return nv_database_fail(importer->db, "reading back");
     return same_name && hash == wanted;
 }
 
@@ -309,21 +260,6 @@ static int verify_all(struct importer *importer, const char *path)
     return lost == 0 && there >= last ? 0 : -1;
 }
 
-static double wall_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 /* The time of an import is from before the open to after the close. */
 static int import_timed(const struct arguments *arguments)
 {
@@ -340,14 +276,14 @@ static int import_timed(const struct arguments *arguments)
         nv_package_index_free(&index);
         return -1;
     }
-    double wall = wall_seconds(), cpu = cpu_seconds();
+    double wall = nv_wall_seconds(), cpu = nv_cpu_seconds();
     int result = open_database(&importer, arguments);
     if (result == 0)
         result = import_all(&importer, arguments, &index, &imported);
     if (close_database(&importer) != 0)
         result = -1;
     if (result == 0)
-        printf("%zu %.3f %.3f\n", imported, wall_seconds() - wall, cpu_seconds() - cpu);
+        printf("%zu %.3f %.3f\n", imported, nv_wall_seconds() - wall, nv_cpu_seconds() - cpu);
     nv_package_index_free(&index);
     return result;
 }
@@ -426,7 +362,7 @@ int main(int argc, char **argv)
     argp_err_exit_status = 2;
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
         return 2;
-    if (arguments.extension && load_extension(arguments.extension) != 0)
+    if (arguments.extension && nv_database_load(arguments.extension) != 0)
         return 1;
     return (arguments.verify ? verify(&arguments) : import_timed(&arguments)) == 0 ? 0 : 1;
 }
