@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inject.h"
 #include "sqlite3.h"
 
 int nvmmio_suite_init(const char *unused);
@@ -25,7 +26,7 @@ int nvmmio_suite_init(const char *unused)
 {
     const char *name = getenv("NVMMIO_SUITE_VFS");
     const char *extension = getenv("NVMMIO_SUITE_EXTENSION");
-    const sqlite3_vfs *vfs;
+    sqlite3_vfs *vfs;
     sqlite3 *db = NULL;
     char *message = NULL;
 
@@ -43,5 +44,7 @@ int nvmmio_suite_init(const char *unused)
     vfs = sqlite3_vfs_find(NULL);
     if (!vfs || strcmp(vfs->zName, name) != 0)
         give_up("the default VFS is another", vfs ? vfs->zName : "none");
+    if (*extension)
+        nvmmio_suite_inject(vfs);
     return SQLITE_OK;
 }
