@@ -10,6 +10,13 @@ uint64_t nv_hash(const void *data, size_t bytes, uint64_t seed)
     return XXH3_64bits_withSeed_dispatch(data, bytes, seed);
 }
 
+void nv_text_copy(char *to, size_t bytes, const char *text)
+{
+    size_t length = strnlen(text, bytes - 1);
+    memcpy(to, text, length);
+    to[length] = 0;
+}
+
 typedef uint64_t vector __attribute__((vector_size(64), aligned(1), may_alias));
 
 __attribute__((target_clones("avx512f", "avx2", "default"))) uint64_t

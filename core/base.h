@@ -29,6 +29,9 @@ static inline uint64_t nv_max(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* As much of `text` as fits, always ended. */
+void nv_text_copy(char *to, size_t bytes, const char *text);
+
 /* XXH3, 64 bits (Collet, xxHash); `seed` chains pieces and ties a hash to its place. */
 uint64_t nv_hash(const void *data, size_t bytes, uint64_t seed);
 

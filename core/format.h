@@ -44,14 +44,15 @@ struct nv_header {
     uint64_t home_inode;
     uint64_t home_birth_ns;
     uint64_t segment_bytes;
-    uint64_t base_bytes; /* size of home's content when the log was made */
+    uint64_t base_bytes; /* size of home's content when the log was made, or emptied */
     uint32_t mark_bytes;
     uint32_t nonce_at;
     uint8_t mask[NVMMIO_MARK_BYTES];
     uint8_t empty[NVMMIO_MARK_BYTES];
+    uint8_t home_id[NVMMIO_NONCE_BYTES]; /* what home carries at nonce_at while it is marked */
     uint64_t hash; /* of everything before it */
 };
-_Static_assert(sizeof(struct nv_header) == 80 + 256 + 8, "no padding");
+_Static_assert(sizeof(struct nv_header) == 80 + 256 + 16 + 8, "no padding");
 
 enum nv_record_kind {
     NV_RECORD_COMMIT = 1,  /* a transaction, or the end of one that spilled */

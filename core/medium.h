@@ -111,6 +111,11 @@ static inline const uint8_t *nv_medium_view(struct nv_medium *medium, uint64_t o
     return map ? map->base + offset : NULL;
 }
 
+static inline int nv_medium_reserve(struct nv_medium *medium, uint64_t bytes)
+{
+    return medium->ops->reserve(medium, bytes);
+}
+
 static inline int nv_medium_load(struct nv_medium *medium, uint64_t offset, void *buffer,
                                  size_t bytes)
 {

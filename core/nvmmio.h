@@ -77,6 +77,8 @@ enum {
  * file.  Home = content XOR mask over the first `bytes` bytes; the 16 bytes at
  * `nonce_at` are XORed with the log's nonce as well, which ties home to its log.
  * While the content is empty, home begins with `empty` (nonce added) instead.
+ * A file without a log that equals `empty` wherever `sign` is not 0 is taken for
+ * a marked home whose log is elsewhere, and refused.
  */
 #define NVMMIO_MARK_BYTES 128
 #define NVMMIO_NONCE_BYTES 16
@@ -85,6 +87,7 @@ struct nvmmio_mark {
     uint32_t nonce_at; /* nonce_at + NVMMIO_NONCE_BYTES <= bytes */
     uint8_t mask[NVMMIO_MARK_BYTES];
     uint8_t empty[NVMMIO_MARK_BYTES];
+    uint8_t sign[NVMMIO_MARK_BYTES];
 };
 
 /* Limits of nvmmio_options.log_bytes; 0 takes a default that suits the medium. */
@@ -156,6 +159,7 @@ NVMMIO_API NVMMIO_CHECKED ssize_t nvmmio_pread(struct nvmmio *handle, void *buff
  * Stage a write; nobody else sees it before the sync.  Returns `bytes`, or
  * nothing of it is staged.  The first write of a transaction takes the reserved
  * lock, which the end of the transaction gives back unless nvmmio_lock took it.
+ * (A write of more than 1 MiB that fails may be staged in part: roll back.)
  * -EBUSY: another handle has a transaction; -ENOSPC: no space, what was staged
  * before is still there; -EROFS: opened read-only; -EIO: see nvmmio_sync.
  */
@@ -188,8 +192,8 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_flush(struct nvmmio *handle);
 
 /*
  * Commit the transactions of `count` handles, on as many files, as one.  The
- * decision is a file "<first home>-nvmmio-multi": while it exists, recovery
- * takes all of them back, once it is gone, it commits all of them.
+ * decision is a file "<first home>-nvmmio-multi-<random>": while it exists,
+ * recovery takes all of them back, once it is gone, it commits all of them.
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_sync_many(struct nvmmio *const handles[], size_t count);
 

@@ -123,6 +123,12 @@ int nv_share_exclusive(struct nv_share *share, uint32_t slot, uint32_t *rival)
     return 0;
 }
 
+bool nv_share_is_writer(const struct nv_share *share, uint32_t slot)
+{
+    uint32_t word = atomic_load(&share->shared->writer);
+    return word != 0 && writer_slot(word) == slot;
+}
+
 void nv_share_writer_release(struct nv_share *share)
 {
     struct nv_shared *shared = share->shared;

@@ -74,6 +74,7 @@ struct nv_shared {
     uint64_t home_inode, home_birth_ns;
     _Atomic uint32_t ready;
     struct nvmmio_mark mark;
+    char log_path[512];
 
     alignas(64) _Atomic uint32_t writer; /* see nv_writer_* */
     _Atomic uint32_t slots_used;         /* high-water mark: no slot at or above it was ever used */
@@ -88,6 +89,7 @@ struct nv_shared {
     alignas(64) _Atomic uint32_t log_live;  /* 1: the log exists, and home carries the mark */
     uint32_t log_segment;                   /* where the next record goes */
     uint32_t log_epoch;
+    uint32_t log_epoch_max;                 /* given to any record so far */
     uint64_t log_head;                      /* offset in the log */
     uint64_t log_file_bytes;
     uint64_t log_durable;                   /* last commit that the log holds durably */
@@ -142,6 +144,7 @@ int nv_share_shared(struct nv_share *share, uint32_t slot, uint32_t *rival);
 int nv_share_reserved(struct nv_share *share, uint32_t slot, uint32_t *rival);
 /* On -EBUSY because of readers the writer word is left PENDING. */
 int nv_share_exclusive(struct nv_share *share, uint32_t slot, uint32_t *rival);
+bool nv_share_is_writer(const struct nv_share *share, uint32_t slot);
 void nv_share_writer_release(struct nv_share *share);
 void nv_share_reader_release(struct nv_share *share, uint32_t slot);
 

@@ -1,0 +1,498 @@
+#include "core/home.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base.h"
+#include "core/error.h"
+#include "core/process_private.h"
+
+#define HOME_STEP_BYTES ((uint64_t)2 << 20) /* grow so: whole huge pages on DAX */
+#define HEAD_BYTES NVMMIO_MARK_BYTES
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+static bool same_file(const struct nv_file_id *a, const struct nv_file_id *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->birth_ns == b->birth_ns;
+}
+
+static void home_free(struct nv_home *home)
+{
+    pthread_mutex_destroy(&home->mutex);
+    free(home->path);
+    free(home->log_path);
+    free(home->page_path);
+    free(home);
+}
+
+void nv_home_abandon(struct nv_home *home)
+{
+    home_free(home);
+}
+
+static int sidecar_names(struct nv_home *home, const char *log_dir)
+{
+    if (asprintf(&home->page_path, "%s-nvmmio-shm", home->path) < 0)
+        return -ENOMEM;
+    if (!log_dir)
+        return asprintf(&home->log_path, "%s-nvmmio", home->path) < 0 ? -ENOMEM : 0;
+    const char *slash = strrchr(home->path, '/');
+    int length = asprintf(&home->log_path, "%s/%s.%llx-nvmmio", log_dir,
+                          slash ? slash + 1 : home->path,
+                          (unsigned long long)home->stat.id.inode);
+    if (length >= (int)sizeof home->share.shared->log_path)
+        return nv_fail(-ENAMETOOLONG, "the log's path %s is too long", home->log_path);
+    return length < 0 ? -ENOMEM : 0;
+}
+
+static int home_open(struct nv_process *process, const char *path,
+                     const struct nvmmio_options *options, struct nv_home **out)
+{
+    const struct nv_os *os = process->os;
+    int flags = NV_OPEN_WRITE;
+    if (options->flags & NVMMIO_CREATE)
+        flags |= NV_OPEN_CREATE | (options->flags & NVMMIO_CREATE_NEW ? NV_OPEN_EXCLUSIVE : 0);
+    struct nv_home *home = calloc(1, sizeof *home);
+    if (!home)
+        return nv_fail(-ENOMEM, "out of memory");
+    pthread_mutex_init(&home->mutex, NULL);
+    home->process = process;
+    home->settings.medium = options->medium;
+    home->settings.log_bytes = options->log_bytes;
+    if (options->mark)
+        home->settings.mark = *options->mark;
+    int error = os->open(os, path, flags, options->mode, &home->file);
+    if ((options->flags & NVMMIO_READ_ONLY) &&
+        (error == -EACCES || error == -EROFS || error == -EPERM)) {
+        home->passive = true;
+        error = os->open(os, path, 0, 0, &home->file);
+    }
+    if (error) {
+        home_free(home);
+        return nv_fail(error, "cannot open %s: %s", path, nvmmio_strerror(error));
+    }
+    home->path = strdup(path);
+    error = home->path ? os->stat(&home->file, &home->stat) : -ENOMEM;
+    if (!error)
+        error = sidecar_names(home, options->log_dir);
+    if (error) {
+        (void)os->close(&home->file);
+        home_free(home);
+        return error;
+    }
+    *out = home;
+    return 0;
+}
+
+int nv_home_acquire(struct nv_process *process, const char *path,
+                    const struct nvmmio_options *options, struct nv_home **out)
+{
+    const struct nv_os *os = process->os;
+    char real[PATH_MAX];
+    struct nv_file_stat stat;
+    int error = os->resolve(os, path, real, sizeof real);
+    if (error)
+        return nv_fail(error, "%s: %s", path, nvmmio_strerror(error));
+    pthread_mutex_lock(&process->mutex);
+    struct nv_home *home = NULL;
+    /* Never a second descriptor: closing it would drop the locks of stock SQLite in this process. */
+    if (os->stat_path(os, real, &stat) == 0)
+        for (home = process->homes; home && !same_file(&home->stat.id, &stat.id);)
+            home = home->next;
+    if (home && (options->flags & NVMMIO_CREATE_NEW) && (options->flags & NVMMIO_CREATE))
+        error = nv_fail(-EEXIST, "%s exists already", path);
+    if (!home) {
+        error = home_open(process, real, options, &home);
+        if (!error) {
+            home->next = process->homes;
+            process->homes = home;
+        }
+    }
+    if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
+        error = nv_fail(-EACCES, "no permission to write %s", path);
+    if (!error)
+        home->references++;
+    pthread_mutex_unlock(&process->mutex);
+    *out = home;
+    return error;
+}
+
+void nv_home_release(struct nv_home *home)
+{
+    struct nv_process *process = home->process;
+    pthread_mutex_lock(&process->mutex);
+    /* A descriptor whose byte we never had may share the inode with a stock SQLite connection of
+     * this process, whose locks would go with it: it is kept for the next open instead. */
+    if (--home->references == 0 && home->file.os == NULL) {
+        struct nv_home **link = &process->homes;
+        while (*link != home)
+            link = &(*link)->next;
+        *link = home->next;
+        home_free(home);
+    }
+    pthread_mutex_unlock(&process->mutex);
+}
+
+/* ---- joining --------------------------------------------------------------------------------- */
+
+static int read_raw(struct nv_home *home, uint8_t *raw, size_t bytes, size_t *got)
+{
+    ssize_t count = home->file.os->pread(&home->file, raw, bytes, 0);
+    if (count < 0)
+        return nv_fail((int)count, "cannot read %s: %s", home->path, nvmmio_strerror((int)count));
+    memset(raw + count, 0, bytes - (size_t)count);
+    *got = (size_t)count;
+    return 0;
+}
+
+bool nv_home_looks_marked(const struct nvmmio_mark *mark, const uint8_t *raw, size_t bytes)
+{
+    bool any = false;
+    for (size_t i = 0; i < mark->bytes; i++) {
+        if (!mark->sign[i])
+            continue;
+        any = true;
+        if (i >= bytes || raw[i] != mark->empty[i])
+            return false;
+    }
+    return any;
+}
+
+/* What the shared page says of a home that has no log. */
+static int page_fill(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    struct nv_file_stat stat;
+    uint8_t raw[HEAD_BYTES];
+    size_t got = 0;
+    int error = home->file.os->stat(&home->file, &stat);
+    if (!error)
+        error = read_raw(home, raw, sizeof raw, &got);
+    if (error)
+        return error;
+    if (nv_home_looks_marked(&home->settings.mark, raw, got))
+        return nv_fail(-EUCLEAN,
+                       "%s is marked as having a log of nvmmio, which is not at %s: give the "
+                       "directory where it is as log_dir",
+                       home->path, home->log_path);
+    shared->mark = home->settings.mark;
+    shared->mark_bytes = home->settings.mark.bytes ? HEAD_BYTES : 0;
+    memcpy(shared->head, raw, sizeof raw);
+    snprintf(shared->log_path, sizeof shared->log_path, "%s", home->log_path);
+    atomic_store(&shared->content_bytes, stat.bytes);
+    shared->log_head = NV_HEADER_BYTES;
+    return 0;
+}
+
+/* Without the right to write: what lies there must be an ordinary file, and stay one. */
+static int join_passive(struct nv_home *home)
+{
+    const struct nv_os *os = home->file.os;
+    struct nv_file_stat stat;
+    int error = os->lock(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX);
+    if (error == -EAGAIN)
+        return nv_fail(-EBUSY, "%s is in use by others, and there is no permission to write, which "
+                               "taking part with them needs",
+                       home->path);
+    if (error)
+        return error;
+    if (os->stat_path(os, home->log_path, &stat) == 0)
+        error = nv_fail(-EROFS,
+                        "%s has a log that must be merged first, and there is no permission to "
+                        "write: run \"nvmmio recover\" on it with that permission",
+                        home->path);
+    if (!error)
+        error = nv_share_private(&home->share);
+    if (!error)
+        error = page_fill(home);
+    if (error) {
+        if (home->share.shared)
+            nv_share_leave(&home->share, NULL, false);
+        (void)os->unlock(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX);
+    }
+    return error;
+}
+
+static int join_first(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    uint64_t recoveries = 0;
+    int error = nv_recover_home(home, home->progress, home->progress_context);
+    if (error == -ENOENT)
+        error = 0;
+    else if (!error)
+        recoveries = 1;
+    if (!error)
+        error = page_fill(home);
+    atomic_store(&shared->counters.recoveries, recoveries);
+    return error;
+}
+
+/* The log is where the first one put it, and home is marked as he wanted. */
+static int join_others(struct nv_home *home)
+{
+    const struct nv_shared *shared = home->share.shared;
+    if (memchr(shared->log_path, 0, sizeof shared->log_path) == NULL)
+        return nv_fail(-EUCLEAN, "%s is damaged", home->page_path);
+    char *path = strdup(shared->log_path);
+    if (!path)
+        return -ENOMEM;
+    free(home->log_path);
+    home->log_path = path;
+    return 0;
+}
+
+static int join(struct nv_home *home, int timeout_ms)
+{
+    int error = nv_medium_probe(&home->file, home->settings.medium, &home->probe);
+    if (error)
+        return nv_fail(error, "%s: %s", home->path, home->probe.why);
+    if (home->passive) {
+        error = join_passive(home);
+        if (error)
+            return error;
+        return nv_medium_open(&home->medium, home->probe.ops, &home->file, false, 0);
+    }
+    bool first = false;
+    error = nv_share_join(&home->share, &home->file, home->page_path, timeout_ms, &first);
+    if (error)
+        return error;
+    error = nv_medium_open(&home->medium, home->probe.ops, &home->file, true, HOME_STEP_BYTES);
+    if (!error) {
+        error = first ? join_first(home) : join_others(home);
+        if (error) {
+            nv_log_close(&home->log);
+            nv_medium_close(&home->medium);
+        }
+    }
+    if (!error) {
+        nv_share_enter(&home->share);
+        return 0;
+    }
+    uint32_t process = home->share.process;
+    nv_share_leave(&home->share, home->page_path, first);
+    (void)home->file.os->unlock(&home->file, NV_BYTE_PROCESS + process, 1);
+    nv_share_door_unlock(&home->share);
+    return error;
+}
+
+int nv_home_join(struct nv_home *home, int timeout_ms)
+{
+    int error = 0;
+    pthread_mutex_lock(&home->mutex);
+    if (home->members == 0) {
+        if (home->file.os == NULL)
+            error = nv_fail(-ESTALE, "%s was closed", home->path);
+        else
+            error = join(home, timeout_ms);
+    }
+    if (!error)
+        home->members++;
+    pthread_mutex_unlock(&home->mutex);
+    return error;
+}
+
+/* The last member of this process goes; the descriptor, and with it the byte, goes last. */
+static int leave(struct nv_home *home, int timeout_ms)
+{
+    const struct nv_os *os = home->file.os;
+    bool alone = false;
+    int error = nv_share_door_lock(&home->share, timeout_ms, &alone);
+    bool last = !error && alone && !home->share.alone;
+    bool healthy = atomic_load(&home->share.shared->health) == NV_HEALTH_GOOD;
+    if (last && healthy && home->share.shared->log_live)
+        error = nv_retire(home);
+    nv_log_close(&home->log);
+    nv_medium_close(&home->medium);
+    nv_share_leave(&home->share, home->page_path, last);
+    (void)os->close(&home->file);
+    home->file.os = NULL;
+    return error;
+}
+
+int nv_home_leave(struct nv_home *home, int timeout_ms)
+{
+    int error = 0;
+    struct nv_process *process = home->process;
+    /* Both: nobody may find this home in the table while its descriptor goes away. */
+    pthread_mutex_lock(&process->mutex);
+    pthread_mutex_lock(&home->mutex);
+    if (--home->members == 0) {
+        nv_flusher_stop(home);
+        error = leave(home, timeout_ms);
+        /* Handles that are open and have not joined get a new descriptor. */
+        if (home->references > 1) {
+            int reopened = process->os->open(process->os, home->path,
+                                             home->passive ? 0 : NV_OPEN_WRITE, 0, &home->file);
+            if (reopened)
+                home->file.os = NULL;
+        }
+    }
+    pthread_mutex_unlock(&home->mutex);
+    pthread_mutex_unlock(&process->mutex);
+    return error;
+}
+
+/* ---- the log --------------------------------------------------------------------------------- */
+
+static int home_sync_size(struct nv_home *home)
+{
+    /* A mapping's fences know nothing of the file's size and blocks. */
+    if (home->medium.ops->mapped && home->probe.survives_power)
+        return home->file.os->sync_data(&home->file);
+    return 0;
+}
+
+static int create_log(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    bool adopted = false;
+    struct nv_log_plan plan = {
+        .path = home->log_path,
+        .medium = home->settings.medium,
+        .log_bytes = home->settings.log_bytes,
+        .content_bytes = atomic_load(&shared->content_bytes),
+        .mark = &shared->mark,
+    };
+    int error = home->file.os->stat(&home->file, &plan.home);
+    if (shared->mark.bytes)
+        memcpy(plan.nonce_content, shared->head + shared->mark.nonce_at, NVMMIO_NONCE_BYTES);
+    if (!error)
+        error = nv_log_create(&home->log, home->file.os, &plan, &adopted);
+    if (error)
+        return error;
+    if (shared->mark_bytes) {
+        /* Not a byte more than the mark needs: an unmarked home that is longer than it was would
+         * not be told from one that another program has written to. */
+        error = nv_medium_reserve(&home->medium, nv_max(HEAD_BYTES, plan.content_bytes));
+        if (!error)
+            error = home_sync_size(home);
+        if (!error)
+            error = nv_home_store_head(home, shared->head, plan.content_bytes);
+        if (!error)
+            error = nv_medium_fence(&home->medium);
+    }
+    if (error) {
+        /* Home may be marked already: the log stays, and is adopted by the next to write. */
+        nv_log_close(&home->log);
+        return nv_fail(error, "cannot prepare %s for its log: %s", home->path,
+                       nvmmio_strerror(error));
+    }
+    shared->log_segment = 0;
+    shared->log_epoch = shared->log_epoch_max = 1;
+    shared->log_head = NV_HEADER_BYTES;
+    shared->log_file_bytes = atomic_load(&home->log.medium.file_bytes);
+    atomic_store(&shared->log_live, 1);
+    return 0;
+}
+
+int nv_home_log(struct nv_home *home, int timeout_ms)
+{
+    struct nv_shared *shared = home->share.shared;
+    if (home->log.open)
+        return 0;
+    bool alone = false;
+    pthread_mutex_lock(&home->mutex);
+    int error = nv_share_door_lock(&home->share, timeout_ms, &alone);
+    if (!error) {
+        if (atomic_load(&shared->log_live))
+            error = nv_log_open(&home->log, home->file.os, home->log_path, &home->stat.id, true,
+                                home->settings.medium);
+        else
+            error = create_log(home);
+        nv_share_door_unlock(&home->share);
+    }
+    pthread_mutex_unlock(&home->mutex);
+    return error;
+}
+
+/* ---- the content ----------------------------------------------------------------------------- */
+
+const uint8_t *nv_home_view(struct nv_home *home, uint64_t offset, size_t bytes)
+{
+    const uint8_t *view = nv_medium_view(&home->medium, offset, bytes);
+    if (view || !home->medium.ops->mapped)
+        return view;
+    pthread_mutex_lock(&home->mutex);
+    int error = nv_medium_reserve(&home->medium, offset + bytes);
+    pthread_mutex_unlock(&home->mutex);
+    return error ? NULL : nv_medium_view(&home->medium, offset, bytes);
+}
+
+int nv_home_read(struct nv_home *home, uint64_t offset, void *buffer, size_t bytes)
+{
+    const struct nv_shared *shared = home->share.shared;
+    uint8_t *to = buffer;
+    if (offset < shared->mark_bytes) {
+        size_t part = (size_t)nv_min(bytes, shared->mark_bytes - offset);
+        memcpy(to, shared->head + offset, part);
+        to += part;
+        offset += part;
+        bytes -= part;
+    }
+    if (bytes == 0)
+        return 0;
+    if (home->medium.ops->mapped) {
+        const uint8_t *from = nv_home_view(home, offset, bytes);
+        if (!from)
+            return nv_fail(-EIO, "cannot map %s", home->path);
+        memcpy(to, from, bytes);
+        return 0;
+    }
+    int error = nv_medium_load(&home->medium, offset, to, bytes);
+    return error ? nv_fail(error, "cannot read %s: %s", home->path, nvmmio_strerror(error)) : 0;
+}
+
+int nv_home_reserve(struct nv_home *home, uint64_t bytes)
+{
+    bytes = nv_align_up(bytes, NV_BLOCK_BYTES);
+    if (bytes <= atomic_load_explicit(&home->medium.file_bytes, memory_order_relaxed) &&
+        (!home->medium.ops->mapped || nv_medium_view(&home->medium, bytes, 0)))
+        return 0;
+    pthread_mutex_lock(&home->mutex);
+    uint64_t before = atomic_load(&home->medium.file_bytes);
+    int error = nv_medium_reserve(&home->medium, bytes);
+    if (!error && atomic_load(&home->medium.file_bytes) > before)
+        error = home_sync_size(home);
+    pthread_mutex_unlock(&home->mutex);
+    if (error)
+        return nv_fail(error, "cannot grow %s to %llu bytes: %s", home->path,
+                       (unsigned long long)bytes, nvmmio_strerror(error));
+    return 0;
+}
+
+void nv_home_raw_head(const struct nv_home *home, const uint8_t *head, uint64_t content_bytes,
+                      uint8_t *raw)
+{
+    const struct nv_header *header = &home->log.header;
+    for (uint32_t i = 0; i < HEAD_BYTES; i++)
+        raw[i] = content_bytes ? (uint8_t)(head[i] ^ header->mask[i]) : header->empty[i];
+    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES; i++)
+        raw[header->nonce_at + i] ^= header->nonce[i];
+}
+
+int nv_home_store_head(struct nv_home *home, const uint8_t *head, uint64_t content_bytes)
+{
+    uint8_t raw[HEAD_BYTES];
+    if (!home->share.shared->mark_bytes)
+        return 0;
+    nv_home_raw_head(home, head, content_bytes, raw);
+    /* Ordered by the fence that orders the commit it belongs to, or by the caller's. */
+    return nv_medium_store(&home->medium, 0, raw, sizeof raw);
+}
+
+int nv_home_zero(struct nv_home *home, uint64_t from, uint64_t to)
+{
+    static const uint8_t zeros[65536];
+    int error = 0;
+    while (from < to && !error) {
+        size_t bytes = (size_t)nv_min(to - from, sizeof zeros - from % sizeof zeros);
+        error = nv_medium_store(&home->medium, from, zeros, bytes);
+        from += bytes;
+    }
+    return error;
+}

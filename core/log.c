@@ -1,0 +1,306 @@
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/base.h"
+#include "core/error.h"
+
+#define LOG_BYTES_MAPPED ((uint64_t)2 << 20) /* default: it cleans itself with every commit */
+#define LOG_BYTES_PAGE ((uint64_t)16 << 20)  /* default: home is flushed once for each half */
+
+/* ---- making and opening ------------------------------------------------------------------ */
+
+static int header_write(struct nv_log *log)
+{
+    struct nv_header *header = &log->header;
+    header->generation++;
+    nv_header_finish(header);
+    uint64_t offset = (header->generation & 1) * NV_HEADER_COPY_BYTES;
+    int error = nv_medium_store(&log->medium, offset, header, sizeof *header);
+    return error ? error : nv_medium_fence(&log->medium);
+}
+
+static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes)
+{
+    struct nv_header copies[2];
+    memset(copies, 0, sizeof copies);
+    for (unsigned i = 0; i < 2; i++) {
+        if (file_bytes < (i + 1) * (uint64_t)NV_HEADER_COPY_BYTES)
+            continue;
+        int error = nv_medium_load(&log->medium, i * (uint64_t)NV_HEADER_COPY_BYTES, &copies[i],
+                                   sizeof copies[i]);
+        if (error)
+            return error;
+    }
+    bool valid[2] = {nv_header_valid(&copies[0]), nv_header_valid(&copies[1])};
+    if (!valid[0] && !valid[1]) {
+        /* The header is durable before anything follows it. */
+        if (file_bytes <= NV_HEADER_BYTES)
+            return -ENODATA;
+        return nv_fail(-EUCLEAN,
+                       "%s is not a log of nvmmio, or its header is damaged; nothing was changed. "
+                       "Restore it, or move it away to give up what only it holds",
+                       path);
+    }
+    unsigned newest = !valid[0] || (valid[1] && copies[1].generation > copies[0].generation);
+    log->header = copies[newest];
+    if (log->header.version != NV_LOG_VERSION)
+        return nv_fail(-EUCLEAN, "%s has log format %u, this is nvmmio %s with format %u; recover it "
+                                 "with the version that wrote it",
+                       path, log->header.version, NVMMIO_VERSION, NV_LOG_VERSION);
+    return 0;
+}
+
+int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
+                const struct nv_file_id *home, bool writable, enum nvmmio_medium medium)
+{
+    struct nv_file_stat stat;
+    *log = (struct nv_log){.open = false};
+    int error = os->open(os, path, NV_OPEN_NOFOLLOW | (writable ? NV_OPEN_WRITE : 0), 0, &log->file);
+    if (error == -ENOENT)
+        return error;
+    if (error == -ELOOP)
+        return nv_fail(error, "%s is a symbolic link: remove it, nvmmio keeps its log there", path);
+    if (error)
+        return nv_fail(error, "cannot open the log %s: %s", path, nvmmio_strerror(error));
+    error = nv_medium_probe(&log->file, medium, &log->probe);
+    if (!error)
+        error = os->stat(&log->file, &stat);
+    if (!error)
+        error = nv_medium_open(&log->medium, log->probe.ops, &log->file, writable, 0);
+    if (error) {
+        (void)os->close(&log->file);
+        return nv_fail(error, "cannot use the log %s: %s", path, nvmmio_strerror(error));
+    }
+    log->open = true;
+    error = header_read(log, path, stat.bytes);
+    if (!error && (log->header.home_inode != home->inode ||
+                   log->header.home_birth_ns != home->birth_ns))
+        error = nv_fail(-EUCLEAN,
+                        "%s is the log of another file (a copied, restored or replaced database?); "
+                        "nothing was changed. Move it away if it is not needed",
+                        path);
+    if (error)
+        nv_log_close(log);
+    return error;
+}
+
+void nv_log_close(struct nv_log *log)
+{
+    if (!log->open)
+        return;
+    nv_medium_close(&log->medium);
+    (void)log->file.os->close(&log->file);
+    log->open = false;
+}
+
+/* A log of somebody who died before its first record. */
+static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan,
+                 bool *adopted)
+{
+    struct nv_scan scan;
+    int error = nv_log_open(log, os, plan->path, &plan->home.id, true, plan->medium);
+    if (error == -ENODATA) {
+        error = os->unlink(os, plan->path);
+        return error ? error : -ENOENT;
+    }
+    if (error)
+        return error;
+    error = nv_log_scan(log, &scan);
+    if (!error && scan.any && log->header.state == NV_HEADER_LIVE)
+        error = nv_fail(-EUCLEAN, "the log %s holds commits that were not expected there",
+                        plan->path);
+    if (!error && log->header.state == NV_HEADER_EMPTY) {
+        nv_log_close(log);
+        error = os->unlink(os, plan->path);
+        return error ? error : -ENOENT;
+    }
+    *adopted = !error;
+    if (error)
+        nv_log_close(log);
+    return error;
+}
+
+/* All of a mapped log is touched once, so that no commit meets a page fault. */
+static int prefault(struct nv_log *log)
+{
+    static const uint8_t zeros[NV_BLOCK_BYTES];
+    uint64_t end = nv_segment_start(log, NV_SEGMENT_OVERFLOW);
+    if (!log->medium.ops->mapped)
+        return 0;
+    for (uint64_t at = NV_HEADER_BYTES; at < end; at += NV_BLOCK_BYTES) {
+        int error = nv_medium_store(&log->medium, at, zeros,
+                                    (size_t)nv_min(NV_BLOCK_BYTES, end - at));
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
+{
+    struct nv_header *header = &log->header;
+    *header = (struct nv_header){
+        .magic = NV_LOG_MAGIC,
+        .version = NV_LOG_VERSION,
+        .state = NV_HEADER_LIVE,
+        .generation = 1, /* copy 0 first: a log that was never completed is short */
+        .home_inode = plan->home.id.inode,
+        .home_birth_ns = plan->home.id.birth_ns,
+        .base_bytes = plan->content_bytes,
+        .mark_bytes = plan->mark->bytes,
+        .nonce_at = plan->mark->nonce_at,
+    };
+    memcpy(header->mask, plan->mark->mask, sizeof header->mask);
+    memcpy(header->empty, plan->mark->empty, sizeof header->empty);
+    int error = os->set_owner(&log->file, plan->home.uid, plan->home.gid, plan->home.mode & 0777);
+    if (error == -EPERM)
+        error = 0;
+    if (!error)
+        error = os->random(os, header->nonce, sizeof header->nonce);
+    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && plan->mark->bytes; i++)
+        header->home_id[i] = (uint8_t)(header->nonce[i] ^ plan->nonce_content[i] ^
+                                       plan->mark->mask[plan->mark->nonce_at + i]);
+    if (!error)
+        error = nv_medium_probe(&log->file, plan->medium, &log->probe);
+    if (error)
+        return error;
+    uint64_t bytes = plan->log_bytes;
+    if (!bytes)
+        bytes = log->probe.ops->mapped ? LOG_BYTES_MAPPED : LOG_BYTES_PAGE;
+    header->segment_bytes = nv_align_down((bytes - NV_HEADER_BYTES) / 2, NV_LINE_BYTES);
+    error = nv_medium_open(&log->medium, log->probe.ops, &log->file, true, 0);
+    if (error)
+        return error;
+    log->open = true;
+    error = nv_medium_reserve(&log->medium, NV_HEADER_BYTES);
+    if (!error && log->medium.ops->mapped) /* size and blocks; before any store to the mapping */
+        error = os->sync_data(&log->file);
+    if (!error)
+        error = header_write(log);
+    if (!error)
+        error = os->sync_directory(os, plan->path);
+    if (!error && log->medium.ops->mapped) {
+        error = nv_medium_reserve(&log->medium, nv_segment_start(log, NV_SEGMENT_OVERFLOW));
+        if (!error)
+            error = prefault(log);
+    }
+    return error;
+}
+
+int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan,
+                  bool *adopted)
+{
+    *adopted = false;
+    for (int tries = 0; tries < 3; tries++) {
+        *log = (struct nv_log){.open = false};
+        int error = os->open(
+            os, plan->path, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
+            plan->home.mode & 0777, &log->file);
+        if (error == -EEXIST) {
+            error = adopt(log, os, plan, adopted);
+            if (error == -ENOENT)
+                continue;
+            return error;
+        }
+        if (error)
+            return nv_fail(error, "cannot create the log %s: %s", plan->path,
+                           nvmmio_strerror(error));
+        error = fill_new(log, os, plan);
+        if (!error)
+            return 0;
+        if (log->open)
+            nv_log_close(log);
+        else
+            (void)os->close(&log->file);
+        (void)os->unlink(os, plan->path);
+        return nv_fail(error, "cannot make the log %s: %s", plan->path, nvmmio_strerror(error));
+    }
+    return nv_fail(-EBUSY, "the log %s comes and goes", plan->path);
+}
+
+int nv_log_empty(struct nv_log *log, uint64_t content_bytes)
+{
+    log->header.base_bytes = content_bytes;
+    log->header.state = NV_HEADER_EMPTY;
+    return header_write(log);
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+uint64_t nv_segment_start(const struct nv_log *log, uint32_t segment)
+{
+    return NV_HEADER_BYTES + segment * log->header.segment_bytes;
+}
+
+uint64_t nv_segment_end(const struct nv_log *log, uint32_t segment)
+{
+    return segment == NV_SEGMENT_OVERFLOW ? UINT64_MAX : nv_segment_start(log, segment + 1);
+}
+
+/* Neighbours in memory become one part: a small record is one store. */
+static int merge(struct iovec *parts, int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++) {
+        if (kept && (uint8_t *)parts[kept - 1].iov_base + parts[kept - 1].iov_len ==
+                        (uint8_t *)parts[i].iov_base)
+            parts[kept - 1].iov_len += parts[i].iov_len;
+        else if (parts[i].iov_len)
+            parts[kept++] = parts[i];
+    }
+    return kept;
+}
+
+int nv_log_append(struct nv_log *log, struct nv_cursor *cursor, struct nv_record *record,
+                  struct iovec *parts, int count)
+{
+    const uint8_t *nonce = log->header.nonce;
+    assert(parts[0].iov_base == record && cursor->placed);
+    record->epoch = cursor->epoch;
+    uint64_t hash = nv_record_body_seed(nonce, cursor->head, record, cursor->chain);
+    uint64_t bytes = parts[0].iov_len;
+    if (count == 1) /* as the reader does: an empty front is a part too */
+        hash = nv_hash(record, 0, hash);
+    for (int i = 1; i < count; i++) {
+        hash = nv_hash(parts[i].iov_base, parts[i].iov_len, hash);
+        bytes += parts[i].iov_len;
+    }
+    record->body_hash = hash;
+    nv_record_finish(record, nonce, cursor->head);
+    assert(bytes == nv_record_bytes(record));
+    count = merge(parts, count);
+    int error = log->medium.ops->storev(&log->medium, cursor->head, parts, count);
+    if (error)
+        return error;
+    cursor->last = cursor->head;
+    cursor->head += bytes;
+    cursor->chain = record->kind == NV_RECORD_SPILL ? record->body_hash : 0;
+    return 0;
+}
+
+int nv_log_erase(struct nv_log *log, uint64_t offset)
+{
+    static const uint8_t zeros[NV_LINE_BYTES];
+    return nv_medium_store(&log->medium, offset, zeros, sizeof zeros);
+}
+
+int nv_log_rewrite(struct nv_log *log, uint64_t first, uint64_t end)
+{
+    size_t chunk = (size_t)nv_min(end - first, (uint64_t)1 << 20);
+    if (first >= end)
+        return 0;
+    uint8_t *buffer = malloc(chunk);
+    if (!buffer)
+        return -ENOMEM;
+    int error = 0;
+    for (uint64_t at = first; at < end && !error; at += chunk) {
+        size_t bytes = (size_t)nv_min(chunk, end - at);
+        error = nv_medium_load(&log->medium, at, buffer, bytes);
+        if (!error)
+            error = nv_medium_store(&log->medium, at, buffer, bytes);
+    }
+    free(buffer);
+    return error;
+}

@@ -1,0 +1,249 @@
+/*
+ * log_scan: finding out what valid records a log holds.  The reader of bytes
+ * that anybody may have written: nothing is believed before it has verified, and
+ * no more memory is taken than the file is long.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/base.h"
+#include "core/error.h"
+#include "core/log.h"
+
+static int body_buffer(struct nv_parsed *parsed, uint64_t bytes)
+{
+    if (bytes <= parsed->body_capacity)
+        return 0;
+    uint8_t *body = realloc(parsed->body, (size_t)bytes);
+    if (!body)
+        return -ENOMEM;
+    parsed->body = body;
+    parsed->body_capacity = (size_t)bytes;
+    return 0;
+}
+
+/* The hash over a body, part by part as nv_log_append took it; false when the counts are wrong. */
+static bool body_hash(struct nv_parsed *parsed, uint64_t seed, uint64_t *hash)
+{
+    const struct nv_record *line = &parsed->line;
+    uint64_t front = nv_record_names_bytes(line) + nv_descriptors_bytes(line->block_count);
+    uint64_t lines = 0;
+    for (uint32_t i = 0; i < line->block_count; i++) {
+        if (parsed->descriptors[i].lines == 0 ||
+            parsed->descriptors[i].block > (uint64_t)INT64_MAX / NV_BLOCK_BYTES)
+            return false;
+        lines += (uint64_t)__builtin_popcountll(parsed->descriptors[i].lines);
+    }
+    if (lines != line->line_count)
+        return false;
+    *hash = nv_hash(parsed->body, (size_t)front, seed);
+    const uint8_t *at = parsed->lines;
+    for (uint32_t i = 0; i < line->block_count; i++) {
+        size_t bytes =
+            (size_t)__builtin_popcountll(parsed->descriptors[i].lines) * NV_LINE_BYTES;
+        *hash = nv_hash(at, bytes, *hash);
+        at += bytes;
+    }
+    return true;
+}
+
+/* Two strings, each ended within the names. */
+static bool names_valid(struct nv_parsed *parsed)
+{
+    const char *names = (const char *)parsed->body;
+    size_t bytes = (size_t)nv_record_names_bytes(&parsed->line);
+    if (bytes == 0)
+        return true;
+    size_t super = strnlen(names, bytes);
+    if (super == 0 || super == bytes)
+        return false;
+    size_t child = strnlen(names + super + 1, bytes - super - 1);
+    if (child == bytes - super - 1)
+        return false;
+    parsed->super = names;
+    parsed->child = names + super + 1;
+    return true;
+}
+
+int nv_log_read(struct nv_log *log, uint64_t offset, uint64_t limit, uint64_t chain,
+                struct nv_parsed *parsed)
+{
+    struct nv_record *line = &parsed->line;
+    if (offset > limit || limit - offset < NV_LINE_BYTES)
+        return -ENODATA;
+    int error = nv_medium_load(&log->medium, offset, line, sizeof *line);
+    if (error)
+        return error;
+    if (!nv_record_line_valid(line, log->header.nonce, offset))
+        return -ENODATA;
+    uint64_t bytes = nv_record_body_bytes(line);
+    if (bytes > limit - offset - NV_LINE_BYTES)
+        return -ENODATA;
+    error = body_buffer(parsed, nv_max(bytes, 1));
+    if (!error)
+        error = nv_medium_load(&log->medium, offset + NV_LINE_BYTES, parsed->body, (size_t)bytes);
+    if (error)
+        return error;
+    uint64_t names = nv_record_names_bytes(line);
+    parsed->descriptors = (const struct nv_descriptor *)(const void *)(parsed->body + names);
+    parsed->lines = parsed->body + names + nv_descriptors_bytes(line->block_count);
+    uint64_t hash = 0;
+    uint64_t seed = nv_record_body_seed(log->header.nonce, offset, line, chain);
+    if (!body_hash(parsed, seed, &hash) || hash != line->body_hash || !names_valid(parsed))
+        return -ENODATA;
+    return 0;
+}
+
+/* Where the bytes of a segment end in the file that there is. */
+static uint64_t segment_limit(struct nv_log *log, uint32_t segment, uint64_t file_bytes)
+{
+    return nv_min(nv_segment_end(log, segment), file_bytes);
+}
+
+struct walk {
+    uint64_t chain;    /* of the spills so far */
+    uint64_t open_seq; /* spills or a prepare of this one are waiting for their end; 0: none */
+    uint64_t open_at;  /* where it began */
+    uint64_t prepare;  /* offset of a prepare without its resolve */
+};
+
+/* Whether the record continues what came before it in its segment. */
+static bool fits(const struct nv_run *run, const struct walk *walk, const struct nv_record *line)
+{
+    if (run->epoch && line->epoch != run->epoch)
+        return false;
+    bool resolves =
+        line->kind == NV_RECORD_RESOLVE_COMMIT || line->kind == NV_RECORD_RESOLVE_ABORT;
+    if (walk->prepare)
+        return resolves && line->seq == walk->open_seq;
+    if (resolves || line->seq == 0 || line->epoch == 0)
+        return false;
+    if (walk->open_seq)
+        return line->seq == walk->open_seq;
+    return run->last_seq == 0 || line->seq == run->last_seq + 1;
+}
+
+static void complete(struct nv_scan *scan, struct nv_run *run, uint32_t segment,
+                     const struct nv_record *line, uint64_t end)
+{
+    if (run->last_seq == 0)
+        run->first_seq = line->seq;
+    run->last_seq = line->seq;
+    run->end = end;
+    if (!scan->any || line->seq > scan->last_seq) {
+        scan->any = true;
+        scan->last_seq = line->seq;
+        scan->last_segment = segment;
+        scan->last_size = line->size;
+        scan->tail = line->seq - line->tail_back;
+        scan->durable = line->seq - line->durable_back;
+    }
+}
+
+static int scan_segment(struct nv_log *log, uint32_t segment, uint64_t limit, struct nv_scan *scan,
+                        struct nv_parsed *parsed, uint64_t *prepare_seq)
+{
+    struct nv_run *run = &scan->runs[segment];
+    struct walk walk = {0};
+    uint64_t offset = nv_segment_start(log, segment);
+    run->first = run->end = offset;
+    for (;;) {
+        int error = nv_log_read(log, offset, limit, walk.chain, parsed);
+        if (error == -ENODATA || (!error && !fits(run, &walk, &parsed->line)))
+            break;
+        if (error)
+            return error;
+        const struct nv_record *line = &parsed->line;
+        run->epoch = line->epoch;
+        scan->max_epoch = (uint32_t)nv_max(scan->max_epoch, line->epoch);
+        if (!walk.open_seq)
+            walk.open_at = offset;
+        offset += nv_record_bytes(line);
+        walk.chain = line->kind == NV_RECORD_SPILL ? line->body_hash : 0;
+        walk.open_seq = line->seq;
+        if (line->kind == NV_RECORD_PREPARE) {
+            walk.prepare = offset - nv_record_bytes(line);
+        } else if (line->kind != NV_RECORD_SPILL) {
+            complete(scan, run, segment, line, offset);
+            if (scan->last_seq == line->seq)
+                scan->resolved = walk.prepare;
+            walk = (struct walk){0};
+        }
+    }
+    if (walk.prepare && walk.open_seq > *prepare_seq) {
+        *prepare_seq = walk.open_seq;
+        scan->prepare = walk.prepare;
+        scan->prepare_segment = segment;
+        scan->prepare_end = offset;
+    }
+    return 0;
+}
+
+/* A line behind the valid ones that was written when a missing one was durable already. */
+static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit,
+                       const struct nv_scan *scan)
+{
+    struct nv_record lines[64];
+    uint64_t offset = scan->runs[segment].end;
+    while (offset < limit && limit - offset >= NV_LINE_BYTES) {
+        size_t count = (size_t)nv_min(64, (limit - offset) / NV_LINE_BYTES);
+        int error = nv_medium_load(&log->medium, offset, lines, count * sizeof *lines);
+        if (error)
+            return error;
+        for (size_t i = 0; i < count; i++) {
+            const struct nv_record *line = &lines[i];
+            if (line->kind < NV_RECORD_COMMIT || line->kind > NV_RECORD_RESOLVE_ABORT ||
+                line->seq <= scan->last_seq ||
+                !nv_record_line_valid(line, log->header.nonce, offset + i * NV_LINE_BYTES))
+                continue;
+            if (line->seq - line->durable_back > scan->last_seq)
+                return nv_fail(-EUCLEAN,
+                               "the log is damaged: commit %llu was durable and cannot be read; "
+                               "nothing was changed. Restore the log from a copy, or move it away "
+                               "to go back to the last state that home holds",
+                               (unsigned long long)scan->last_seq + 1);
+        }
+        offset += count * NV_LINE_BYTES;
+    }
+    return 0;
+}
+
+static int check_covered(const struct nv_scan *scan)
+{
+    uint64_t next = scan->tail + 1;
+    for (uint32_t pass = 0; pass < NV_SEGMENTS; pass++)
+        for (uint32_t i = 0; i < NV_SEGMENTS; i++) {
+            const struct nv_run *run = &scan->runs[i];
+            if (run->last_seq && run->first_seq <= next && run->last_seq >= next)
+                next = run->last_seq + 1;
+        }
+    if (next > scan->last_seq)
+        return 0;
+    return nv_fail(-EUCLEAN,
+                   "the log is damaged: commit %llu, which home may lack, cannot be read; nothing "
+                   "was changed. Restore the log from a copy",
+                   (unsigned long long)next);
+}
+
+int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
+{
+    struct nv_parsed parsed = {.body = NULL};
+    struct nv_file_stat stat;
+    uint64_t prepare_seq = 0;
+    memset(scan, 0, sizeof *scan);
+    int error = log->file.os->stat(&log->file, &stat);
+    if (!error && log->medium.ops->mapped) /* map all that there is now */
+        error = nv_medium_reserve(&log->medium, stat.bytes);
+    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
+        error = scan_segment(log, i, segment_limit(log, i, stat.bytes), scan, &parsed,
+                             &prepare_seq);
+    free(parsed.body);
+    if (!error && scan->any)
+        error = check_covered(scan);
+    /* A prepare counts as open only when it would be the next commit. */
+    if (scan->prepare && prepare_seq != scan->last_seq + 1)
+        scan->prepare = 0;
+    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
+        error = find_damage(log, i, segment_limit(log, i, stat.bytes), scan);
+    return error;
+}

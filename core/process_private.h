@@ -1,0 +1,17 @@
+/* process_private: the table of homes, shared by process.c and home.c only. */
+#ifndef NV_PROCESS_PRIVATE_H
+#define NV_PROCESS_PRIVATE_H
+
+#include "core/home.h"
+
+struct nv_process {
+    const struct nv_os *os;
+    pthread_mutex_t mutex; /* guards the table and the references in it */
+    struct nv_home *homes;
+    uint64_t *here; /* reads as 0 in a child */
+};
+
+/* Free a home without telling anybody: its process is dead, or the child of the one it was in. */
+void nv_home_abandon(struct nv_home *home);
+
+#endif

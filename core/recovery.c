@@ -1,0 +1,539 @@
+/*
+ * recovery: from a log and a home to the state after the last commit; and back
+ * to an ordinary file.  Every step may be cut short by a crash and begun again:
+ * nothing is taken from the log before home holds it durably.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/base.h"
+#include "core/error.h"
+#include "core/home.h"
+
+#define HEAD_BYTES NVMMIO_MARK_BYTES
+#define HEAD_LINES (HEAD_BYTES / NV_LINE_BYTES)
+
+/* ---- replay ---------------------------------------------------------------------------------- */
+
+static int store_lines(struct nv_home *home, uint64_t offset, const uint8_t *from, size_t bytes,
+                       uint8_t *head)
+{
+    /* The first lines of a marked home go to `head`, and from there, marked, to home. */
+    if (offset < home->share.shared->mark_bytes) {
+        size_t part = (size_t)nv_min(bytes, HEAD_BYTES - offset);
+        memcpy(head + offset, from, part);
+        offset += part;
+        from += part;
+        bytes -= part;
+    }
+    return bytes ? nv_medium_store(&home->medium, offset, from, bytes) : 0;
+}
+
+static int store_block(struct nv_home *home, const struct nv_descriptor *descriptor,
+                       const uint8_t **lines, uint8_t *head)
+{
+    uint64_t left = descriptor->lines;
+    int error = 0;
+    while (left && !error) {
+        unsigned first = (unsigned)__builtin_ctzll(left);
+        uint64_t rest = left >> first;
+        unsigned count = rest == UINT64_MAX ? 64 : (unsigned)__builtin_ctzll(~rest);
+        size_t bytes = (size_t)count * NV_LINE_BYTES;
+        error = store_lines(home, descriptor->block * NV_BLOCK_BYTES + first * NV_LINE_BYTES,
+                            *lines, bytes, head);
+        *lines += bytes;
+        left = first + count == 64 ? 0 : left >> (first + count) << (first + count);
+    }
+    return error;
+}
+
+/* Zeros from `from` to the physical end: what lies behind the content must read as zeros when the
+ * content grows again, whatever a crash has left there. */
+static int zero_tail(struct nv_home *home, uint64_t from, uint8_t *head)
+{
+    uint64_t end = atomic_load(&home->medium.file_bytes);
+    if (from < home->share.shared->mark_bytes) {
+        memset(head + from, 0, HEAD_BYTES - from);
+        from = HEAD_BYTES;
+    }
+    return from < end ? nv_home_zero(home, from, end) : 0;
+}
+
+static int apply_parsed(struct nv_home *home, const struct nv_parsed *parsed, uint8_t *head)
+{
+    const struct nv_record *line = &parsed->line;
+    uint64_t needed = nv_max(line->size, home->share.shared->mark_bytes);
+    for (uint32_t i = 0; i < line->block_count; i++)
+        if (parsed->descriptors[i].block * NV_BLOCK_BYTES >= nv_align_up(needed, NV_BLOCK_BYTES))
+            return nv_fail(-EUCLEAN, "the log holds a commit that writes behind the end of %s",
+                           home->path);
+    int error = nv_home_reserve(home, needed);
+    if (!error && line->zero_from != NV_NO_ZERO)
+        error = zero_tail(home, line->zero_from, head);
+    const uint8_t *lines = parsed->lines;
+    for (uint32_t i = 0; i < line->block_count && !error; i++)
+        error = store_block(home, &parsed->descriptors[i], &lines, head);
+    return error;
+}
+
+int nv_replay_range(struct nv_home *home, uint64_t first, uint64_t end, uint8_t *head)
+{
+    struct nv_parsed parsed = {.body = NULL};
+    uint64_t chain = 0;
+    uint64_t size = 0;
+    int error = 0;
+    for (uint64_t at = first; at < end && !error;) {
+        error = nv_log_read(&home->log, at, end, chain, &parsed);
+        if (error == -ENODATA)
+            error = nv_fail(-EUCLEAN, "the log of %s changed while it was read", home->path);
+        if (error)
+            break;
+        chain = parsed.line.kind == NV_RECORD_SPILL ? parsed.line.body_hash : 0;
+        size = parsed.line.size;
+        at += nv_record_bytes(&parsed.line);
+        if (parsed.line.kind < NV_RECORD_RESOLVE_COMMIT)
+            error = apply_parsed(home, &parsed, head);
+    }
+    free(parsed.body);
+    return error ? error : nv_home_store_head(home, head, size);
+}
+
+static const struct nv_run *run_of(const struct nv_scan *scan, uint64_t seq)
+{
+    for (uint32_t i = 0; i < NV_SEGMENTS; i++)
+        if (scan->runs[i].last_seq && scan->runs[i].first_seq <= seq &&
+            seq <= scan->runs[i].last_seq)
+            return &scan->runs[i];
+    return NULL;
+}
+
+struct progress {
+    nvmmio_progress *call;
+    void *context;
+    uint64_t done, total;
+};
+
+/* The transactions of one run, those behind scan->tail: repeated in home. */
+static int replay_run(struct nv_home *home, const struct nv_run *run, uint64_t tail, uint8_t *head,
+                      struct progress *progress)
+{
+    uint64_t begin = run->first;
+    for (uint64_t at = run->first; at < run->end;) {
+        struct nv_record line;
+        int error = nv_medium_load(&home->log.medium, at, &line, sizeof line);
+        if (error)
+            return error;
+        if (!nv_record_line_valid(&line, home->log.header.nonce, at))
+            return nv_fail(-EUCLEAN, "the log of %s changed while it was read", home->path);
+        uint64_t bytes = nv_record_bytes(&line);
+        at += bytes;
+        if (line.kind == NV_RECORD_SPILL || line.kind == NV_RECORD_PREPARE)
+            continue;
+        if (line.seq > tail && line.kind != NV_RECORD_RESOLVE_ABORT)
+            error = nv_replay_range(home, begin, at, head);
+        if (error)
+            return error;
+        begin = at;
+        progress->done += bytes;
+        if (progress->call)
+            progress->call(progress->context, progress->done, progress->total);
+    }
+    return 0;
+}
+
+int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress *call,
+              void *context)
+{
+    struct progress progress = {call, context, 0, 0};
+    uint8_t head[HEAD_BYTES];
+    const struct nv_header *header = &home->log.header;
+    if (!scan->any)
+        return 0;
+    int error = nv_medium_load(&home->medium, 0, head, sizeof head);
+    if (error)
+        return error;
+    for (uint32_t i = 0; i < HEAD_BYTES && home->share.shared->mark_bytes; i++)
+        head[i] ^= header->mask[i];
+    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && home->share.shared->mark_bytes; i++)
+        head[header->nonce_at + i] ^= header->nonce[i];
+    for (uint32_t i = 0; i < NV_SEGMENTS; i++)
+        progress.total += scan->runs[i].end - scan->runs[i].first;
+    /* Unconditionally and in order: a difference is right only upon the commit before it. */
+    for (uint64_t seq = scan->tail + 1; seq <= scan->last_seq && !error;) {
+        const struct nv_run *run = run_of(scan, seq);
+        if (!run)
+            return nv_fail(-EUCLEAN, "the log of %s lacks a commit", home->path);
+        error = replay_run(home, run, seq - 1, head, &progress);
+        seq = run->last_seq + 1;
+    }
+    if (!error)
+        memcpy(home->share.shared->head, head, sizeof head);
+    return error;
+}
+
+/* ---- transactions that another file decides ------------------------------------------------------ */
+
+static bool exists(const struct nv_os *os, const char *path)
+{
+    struct nv_file_stat stat;
+    return os->stat_path(os, path, &stat) == 0;
+}
+
+/* Whether `path` speaks of `super` in its last bytes, as a journal's trailer does. */
+static bool names_super(const struct nv_os *os, const char *path, const char *super)
+{
+    struct nv_file file;
+    struct nv_file_stat stat;
+    uint8_t tail[4096];
+    bool found = false;
+    if (os->open(os, path, NV_OPEN_NOFOLLOW, 0, &file) != 0)
+        return false;
+    if (os->stat(&file, &stat) == 0) {
+        uint64_t at = stat.bytes > sizeof tail ? stat.bytes - sizeof tail : 0;
+        ssize_t got = os->pread(&file, tail, sizeof tail, at);
+        found = got > 0 && memmem(tail, (size_t)got, super, strlen(super)) != NULL;
+    }
+    (void)os->close(&file);
+    return found;
+}
+
+/* The last child is gone: the super-journal, a list of its children's names, goes with it. */
+static void remove_orphan_super(const struct nv_os *os, const char *super)
+{
+    struct nv_file file;
+    struct nv_file_stat stat;
+    char *list = NULL;
+    bool needed = true;
+    if (os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file) != 0)
+        return;
+    if (os->stat(&file, &stat) == 0 && stat.bytes <= ((uint64_t)1 << 20) &&
+        (list = calloc(1, (size_t)stat.bytes + 1)) != NULL &&
+        os->pread(&file, list, (size_t)stat.bytes, 0) == (ssize_t)stat.bytes) {
+        needed = false;
+        for (uint64_t at = 0; at < stat.bytes && !needed; at += strlen(list + at) + 1)
+            needed = names_super(os, list + at, super);
+    }
+    free(list);
+    (void)os->close(&file);
+    if (!needed)
+        (void)os->unlink(os, super);
+}
+
+static void remove_child(const struct nv_os *os, const char *super, const char *child, bool commit)
+{
+    if (*child && names_super(os, child, super) && os->unlink(os, child) == 0)
+        (void)os->sync_directory(os, child);
+    if (!commit)
+        remove_orphan_super(os, super);
+}
+
+static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *commit)
+{
+    const struct nv_os *os = home->file.os;
+    *commit = false;
+    if (exists(os, prepare->super))
+        return 0;
+    if (*prepare->child && !exists(os, prepare->child))
+        return nv_fail(-EUCLEAN,
+                       "%s holds a transaction over several files whose outcome is lost: both %s "
+                       "and %s are gone. Put back the one that was there (an empty file %s rolls "
+                       "it back, %s commits it)",
+                       home->path, prepare->super, prepare->child, prepare->super, prepare->child);
+    *commit = true;
+    return 0;
+}
+
+/* The chain that leads to the record at `offset`: hash of the spill before it. */
+static int chain_before(struct nv_home *home, uint32_t segment, uint64_t offset, uint64_t *chain)
+{
+    *chain = 0;
+    for (uint64_t at = nv_segment_start(&home->log, segment); at < offset;) {
+        struct nv_record line;
+        int error = nv_medium_load(&home->log.medium, at, &line, sizeof line);
+        if (error)
+            return error;
+        if (!nv_record_line_valid(&line, home->log.header.nonce, at))
+            return nv_fail(-EUCLEAN, "the log of %s changed while it was read", home->path);
+        *chain = line.kind == NV_RECORD_SPILL ? line.body_hash : 0;
+        at += nv_record_bytes(&line);
+    }
+    return 0;
+}
+
+/* Write the decision of a transaction that was prepared, durably, and look at the log again. */
+static int resolve_prepared(struct nv_home *home, struct nv_scan *scan)
+{
+    struct nv_parsed prepare = {.body = NULL};
+    uint64_t chain = 0;
+    bool commit = false;
+    if (!scan->prepare)
+        return 0;
+    int error = chain_before(home, scan->prepare_segment, scan->prepare, &chain);
+    if (!error)
+        error = nv_log_read(&home->log, scan->prepare, scan->prepare_end, chain, &prepare);
+    if (!error)
+        error = decide(home, &prepare, &commit);
+    if (error)
+        goto out;
+    struct nv_record record = prepare.line;
+    record.kind = commit ? NV_RECORD_RESOLVE_COMMIT : NV_RECORD_RESOLVE_ABORT;
+    record.name_lines = 0;
+    record.block_count = record.line_count = 0;
+    record.zero_from = NV_NO_ZERO;
+    if (!commit)
+        record.size = scan->any ? scan->last_size : home->log.header.base_bytes;
+    struct nv_cursor cursor = {.placed = true,
+                               .segment = scan->prepare_segment,
+                               .epoch = prepare.line.epoch,
+                               .head = scan->prepare_end};
+    struct iovec part = {&record, sizeof record};
+    error = nv_medium_reserve(&home->log.medium, cursor.head + sizeof record);
+    if (!error)
+        error = nv_log_append(&home->log, &cursor, &record, &part, 1);
+    if (!error)
+        error = nv_medium_fence(&home->log.medium);
+    if (!error)
+        error = nv_log_scan(&home->log, scan);
+out:
+    free(prepare.body);
+    return error;
+}
+
+/* After home holds the outcome: the files that held the decision are not needed any more. */
+static void clear_prepared(struct nv_home *home, const struct nv_scan *scan)
+{
+    struct nv_parsed prepare = {.body = NULL};
+    uint64_t chain = 0;
+    if (!scan->any || !scan->resolved)
+        return;
+    uint64_t end = scan->runs[scan->last_segment].end;
+    if (chain_before(home, scan->last_segment, scan->resolved, &chain) == 0 &&
+        nv_log_read(&home->log, scan->resolved, end, chain, &prepare) == 0 && prepare.super) {
+        struct nv_record last;
+        uint64_t at = scan->resolved + nv_record_bytes(&prepare.line);
+        if (nv_medium_load(&home->log.medium, at, &last, sizeof last) == 0)
+            remove_child(home->file.os, prepare.super, prepare.child,
+                         last.kind == NV_RECORD_RESOLVE_COMMIT);
+    }
+    free(prepare.body);
+}
+
+/* ---- take-over ------------------------------------------------------------------------------------- */
+
+/* A fence that a dead process had begun says nothing: make the accepted records durable again. */
+static int persist_again(struct nv_home *home, const struct nv_scan *scan)
+{
+    int error = 0;
+    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
+        if (scan->runs[i].last_seq > scan->tail)
+            error = nv_log_rewrite(&home->log, scan->runs[i].first, scan->runs[i].end);
+    return error ? error : nv_medium_fence(&home->log.medium);
+}
+
+static int take_over(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    struct nv_scan scan;
+    if (!home->log.open) {
+        int error = nv_log_open(&home->log, home->file.os, home->log_path, &home->stat.id, true,
+                                home->settings.medium);
+        if (error)
+            return error;
+    }
+    int error = nv_log_scan(&home->log, &scan);
+    if (!error)
+        error = resolve_prepared(home, &scan);
+    if (!error && scan.any)
+        error = persist_again(home, &scan);
+    if (!error && scan.any)
+        error = nv_replay(home, &scan, NULL, NULL);
+    if (error || !scan.any)
+        return error;
+    if (home->medium.ops->instant) {
+        error = nv_medium_fence(&home->medium);
+        if (error)
+            return error;
+        atomic_store(&shared->home_durable, scan.last_seq);
+    }
+    const struct nv_run *run = &scan.runs[scan.last_segment];
+    shared->log_segment = scan.last_segment;
+    shared->log_epoch = run->epoch;
+    shared->log_epoch_max = scan.max_epoch;
+    shared->log_head = run->end;
+    shared->log_durable = scan.last_seq;
+    for (uint32_t i = 0; i < NV_SEGMENTS; i++)
+        shared->log_last[i] = scan.runs[i].last_seq;
+    atomic_store(&shared->content_bytes, scan.last_size);
+    atomic_store(&shared->applied, scan.last_seq);
+    clear_prepared(home, &scan);
+    return 0;
+}
+
+int nv_take_over(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    atomic_fetch_add(&shared->counters.takeovers, 1);
+    if (!atomic_load(&shared->log_live))
+        return 0; /* he died before the first record */
+    int error = take_over(home);
+    if (error)
+        atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);
+    return error;
+}
+
+/* ---- recovery by the first to come ------------------------------------------------------------------ */
+
+static bool carries_nonce(const struct nv_header *header, const uint8_t *raw)
+{
+    return memcmp(raw + header->nonce_at, header->home_id, NVMMIO_NONCE_BYTES) == 0;
+}
+
+/* Nothing but zeros from `from` to the end: preallocated, and never written. */
+static bool tail_is_zero(struct nv_home *home, uint64_t from)
+{
+    uint8_t chunk[4096];
+    static const uint8_t zeros[sizeof chunk];
+    for (;;) {
+        ssize_t got = home->file.os->pread(&home->file, chunk, sizeof chunk, from);
+        if (got <= 0)
+            return got == 0;
+        if (memcmp(chunk, zeros, (size_t)got) != 0)
+            return false;
+        from += (uint64_t)got;
+    }
+}
+
+/*
+ * The content's size where the log has no record.  A marked home is ours alone:
+ * the header tells.  An unmarked one may have been written by others since; but
+ * one that was (nearly) empty may also have been extended to hold the mark, and
+ * one that never carries a mark preallocated: then what we added is zeros.
+ */
+static uint64_t size_without_records(struct nv_home *home, uint64_t file_bytes, bool marked)
+{
+    const struct nv_header *header = &home->log.header;
+    if (marked || file_bytes <= header->base_bytes)
+        return header->base_bytes;
+    bool ours = header->mark_bytes == 0 || header->base_bytes < HEAD_BYTES;
+    return ours && tail_is_zero(home, header->base_bytes) ? header->base_bytes : file_bytes;
+}
+
+static int remove_log(struct nv_home *home)
+{
+    const struct nv_os *os = home->file.os;
+    nv_log_close(&home->log);
+    int error = os->unlink(os, home->log_path);
+    if (!error)
+        error = os->sync_directory(os, home->log_path);
+    if (error)
+        return nv_fail(error, "cannot remove the log %s: %s", home->log_path,
+                       nvmmio_strerror(error));
+    return 0;
+}
+
+int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *context)
+{
+    const struct nv_os *os = home->file.os;
+    struct nv_shared *shared = home->share.shared;
+    struct nv_file_stat stat;
+    struct nv_scan scan;
+    uint8_t raw[HEAD_BYTES] = {0};
+    int error = nv_log_open(&home->log, os, home->log_path, &home->stat.id, true,
+                            home->settings.medium);
+    if (error == -ENODATA) {
+        error = os->unlink(os, home->log_path);
+        return error ? error : -ENOENT;
+    }
+    if (error)
+        return error;
+    const struct nv_header *header = &home->log.header;
+    nv_header_mark(header, &shared->mark);
+    shared->mark_bytes = header->mark_bytes ? HEAD_BYTES : 0;
+    ssize_t got = os->pread(&home->file, raw, sizeof raw, 0);
+    error = got < 0 ? (int)got : os->stat(&home->file, &stat);
+    bool marked = header->mark_bytes && carries_nonce(header, raw);
+    bool live = header->state == NV_HEADER_LIVE;
+    memset(&scan, 0, sizeof scan);
+    if (!error && live)
+        error = nv_log_scan(&home->log, &scan);
+    if (error)
+        return error;
+    if (header->mark_bytes && !marked && live && (scan.any || scan.prepare))
+        return nv_fail(-EUCLEAN,
+                       "%s holds commits for %s, which was replaced or changed by another program "
+                       "since; nothing was changed. Move the log away to go on without them",
+                       home->log_path, home->path);
+    uint64_t size = size_without_records(home, stat.bytes, marked);
+    if (header->mark_bytes && !marked) { /* never marked, or unmarked already: an ordinary file */
+        if (size < stat.bytes)
+            error = home->medium.ops->shrink(&home->medium, size);
+        return error ? error : remove_log(home);
+    }
+    error = resolve_prepared(home, &scan);
+    if (!error)
+        error = persist_again(home, &scan);
+    if (!error)
+        error = nv_medium_reserve(&home->medium, nv_max(stat.bytes, shared->mark_bytes));
+    if (!error && scan.any) {
+        error = nv_replay(home, &scan, progress, context);
+        size = scan.last_size;
+    } else if (!error) {
+        for (uint32_t i = 0; i < HEAD_BYTES && marked; i++)
+            raw[i] ^= header->mask[i];
+        for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && marked; i++)
+            raw[header->nonce_at + i] ^= header->nonce[i];
+        memcpy(shared->head, raw, sizeof raw);
+    }
+    if (error)
+        return error;
+    atomic_store(&shared->content_bytes, size);
+    if (live)
+        clear_prepared(home, &scan);
+    return nv_retire(home);
+}
+
+/* ---- back to an ordinary file ------------------------------------------------------------------------ */
+
+int nv_retire(struct nv_home *home)
+{
+    const struct nv_os *os = home->file.os;
+    struct nv_shared *shared = home->share.shared;
+    uint64_t size = atomic_load(&shared->content_bytes);
+    bool marked = shared->mark_bytes != 0;
+    if (!home->log.open) {
+        int error = nv_log_open(&home->log, os, home->log_path, &home->stat.id, true,
+                                home->settings.medium);
+        if (error)
+            return error;
+    }
+    /* 1. Home durable, and cut: the log still repeats all of it. */
+    int error = nv_medium_fence(&home->medium);
+    if (!error)
+        error = home->medium.ops->shrink(&home->medium, nv_max(size, shared->mark_bytes));
+    if (!error)
+        error = os->sync_data(&home->file);
+    /* 2. The log durably empty: from here on home alone counts. */
+    if (!error)
+        error = nv_log_empty(&home->log, size);
+    /* 3. The mark removed, durably.  (Home first made stock SQLite welcome, then an old log could
+     * come back over what it writes.) */
+    if (!error && marked && size)
+        error = nv_medium_store(&home->medium, 0, shared->head,
+                                (size_t)nv_min(size, HEAD_BYTES));
+    if (!error && marked && size)
+        error = nv_medium_fence(&home->medium);
+    if (!error && marked && size < HEAD_BYTES) {
+        error = home->medium.ops->shrink(&home->medium, size);
+        if (!error)
+            error = os->sync_data(&home->file);
+    }
+    if (error)
+        return nv_fail(error, "cannot bring %s up to date: %s; its log stays, open it again to "
+                              "finish",
+                       home->path, nvmmio_strerror(error));
+    /* 4. Only then may the log's name go. */
+    error = remove_log(home);
+    if (!error)
+        atomic_store(&shared->log_live, 0);
+    return error;
+}
