@@ -1,0 +1,157 @@
+/*
+ * superjournal: one commit over several databases (ATTACH).
+ *
+ * SQLite writes a super-journal, a real file, then tells each database its name
+ * (FCNTL_SYNC), then removes it, which commits, and then ends each transaction.
+ * A native database *prepares*: the engine's log holds the transaction durably,
+ * with the rule that it counts if the super-journal is gone.
+ *
+ * The other databases may be anybody's, and a stock SQLite that rolls one back
+ * removes the super-journal when no child journal names it any more.  If ours
+ * were in memory alone, it would see none and so commit us.  So there is a real
+ * child beside us: 512 zero bytes, which keep SQLite from taking it for hot, and
+ * the name where SQLite looks for it.  A recovery that finds neither file cannot
+ * know, and refuses.
+ *
+ * Crash: before the engine's prepare, a cold journal is left, which is swept up
+ * later; after it, the engine's recovery decides and removes the child.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sqlite_vfs/internal.h"
+
+#define NV_CHILD_HEAD_BYTES 512
+
+static void put32(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 24);
+    at[1] = (uint8_t)(value >> 16);
+    at[2] = (uint8_t)(value >> 8);
+    at[3] = (uint8_t)value;
+}
+
+/* 0, or -ENOENT when it is gone, or another error when that cannot be known. */
+static int super_look(const char *super)
+{
+    return access(super, F_OK) == 0 ? 0 : -errno;
+}
+
+static int child_fill(sqlite3_file *file, const char *super)
+{
+    static const uint8_t magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+    size_t length = strlen(super);
+    size_t bytes = NV_CHILD_HEAD_BYTES + 4 + length + 16;
+    uint8_t *child = sqlite3_malloc64(bytes);
+    uint8_t *at;
+    int32_t sum = 0; /* of signed bytes: that is the format */
+    int code;
+
+    if (!child)
+        return SQLITE_IOERR_NOMEM;
+    memset(child, 0, bytes);
+    at = child + NV_CHILD_HEAD_BYTES;
+    put32(at, 0x40000000 / 4096 + 1); /* the page of the lock bytes: never one of a journal's */
+    memcpy(at + 4, super, length);
+    for (size_t i = 0; i < length; i++)
+        sum += (signed char)super[i];
+    at += 4 + length;
+    put32(at, (uint32_t)length);
+    put32(at + 4, (uint32_t)sum);
+    memcpy(at + 8, magic, sizeof magic);
+    code = file->pMethods->xTruncate(file, 0);
+    if (code == SQLITE_OK)
+        code = file->pMethods->xWrite(file, child, (int)bytes, 0);
+    /* The unix VFS syncs the directory with a journal's first sync. */
+    if (code == SQLITE_OK)
+        code = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    sqlite3_free(child);
+    return code;
+}
+
+static int child_make(struct nv_database *db, const char *super)
+{
+    sqlite3_vfs *base = nv_vfs_base();
+    sqlite3_file *file = sqlite3_malloc(base->szOsFile);
+    int code;
+
+    if (!file)
+        return SQLITE_IOERR_NOMEM;
+    memset(file, 0, (size_t)base->szOsFile);
+    code = base->xOpen(base, db->journal_name, file,
+                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_MAIN_JOURNAL, NULL);
+    if (code == SQLITE_OK) {
+        db->cold_journal = true;
+        code = child_fill(file, super);
+    }
+    if (file->pMethods)
+        file->pMethods->xClose(file);
+    sqlite3_free(file);
+    return code;
+}
+
+static void child_remove(struct nv_database *db)
+{
+    sqlite3_vfs *base = nv_vfs_base();
+    int code = base->xDelete(base, db->journal_name, 0);
+
+    if (code == SQLITE_OK || code == SQLITE_IOERR_DELETE_NOENT)
+        db->cold_journal = false;
+}
+
+int nv_super_prepare(struct nv_database *db, const char *super)
+{
+    char *copy = sqlite3_mprintf("%s", super);
+    int error;
+    int code;
+
+    if (!copy)
+        return SQLITE_IOERR_NOMEM;
+    code = child_make(db, super);
+    if (code != SQLITE_OK) {
+        nv_trouble_say(code, "%s: cannot write the child journal of a commit over several files",
+                       db->journal_name);
+        goto out;
+    }
+    error = nvmmio_prepare(db->core, super, db->journal_name);
+    if (error) {
+        code = nv_trouble(db, error, SQLITE_IOERR_FSYNC, "prepare a commit over several files");
+        goto out;
+    }
+    db->super = copy;
+    return SQLITE_OK;
+out:
+    if (db->cold_journal)
+        child_remove(db);
+    sqlite3_free(copy);
+    return code;
+}
+
+/*
+ * The file system decides, here as in recovery: the other databases go by it
+ * too.  (An unlink of the super-journal that succeeded, and whose directory
+ * could then not be synced, is reported to SQLite as a failure, and it rolls
+ * back; but the journals of the others are then no longer hot.)
+ */
+int nv_super_settle(struct nv_database *db)
+{
+    int there = super_look(db->super);
+    bool commit = there == -ENOENT;
+    int error;
+
+    if (there && !commit)
+        return nv_trouble_say(SQLITE_IOERR_ACCESS, "%s: cannot tell whether it is there: %s",
+                              db->super, nvmmio_strerror(there));
+    error = nvmmio_resolve(db->core, commit);
+    sqlite3_free(db->super);
+    db->super = NULL;
+    if (error)
+        return nv_trouble(db, error, SQLITE_IOERR_FSYNC,
+                          commit ? "commit over several files" : "take a prepared commit back");
+    db->cold_journal = false; /* the engine removed the child */
+    if (commit && db->to_wal)
+        db->leave = true;
+    db->to_wal = false;
+    return SQLITE_OK;
+}
