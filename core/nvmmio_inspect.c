@@ -1,5 +1,5 @@
 /*
- * inspect: what a file, its log and its live counters say, and the operations on
+ * nvmmio_inspect: what a file, its log and its live counters say, and the operations on
  * whole files by name.
  */
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * multi: one commit over several files.  Two-phase commit with presumed commit:
+ * nvmmio_multi: one commit over several files.  Two-phase commit with presumed commit:
  * a file names the participants; while it exists, recovery rolls back, once it
  * is gone, it commits (SQLite's super-journal, Gray's presumed outcome).
  */
