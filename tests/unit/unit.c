@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,7 @@ pid_t unit_fork(void (*body)(void *), void *argument)
     expect(pid >= 0);
     if (!pid) {
         in_child = true;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that failed leaves nothing waiting */
         body(argument);
         _exit(0);
     }
