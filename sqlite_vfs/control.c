@@ -143,18 +143,15 @@ static int pragma_flush(struct nv_database *db, char **result)
     bool idle = nv_level(db) == SQLITE_LOCK_NONE;
     int error = 0;
 
-    if (!nv_native(db))
-        return SQLITE_OK; /* nothing waits to be flushed */
     if (idle)
         nv_gate_enter(db);
-    if (db->core && db->checked)
+    if (db->core && db->checked) /* else nothing waits to be flushed */
         error = nvmmio_flush(db->core);
     if (idle)
         nv_gate_leave(db);
-    if (!error)
-        return SQLITE_OK;
-    *result = sqlite3_mprintf("%s", nvmmio_last_error());
-    return nv_trouble(db, error, SQLITE_IOERR_FSYNC, "flush");
+    /* Always a text: SQLite names the column after it. */
+    *result = sqlite3_mprintf("%s", error ? nvmmio_last_error() : "ok");
+    return error ? nv_trouble(db, error, SQLITE_IOERR_FSYNC, "flush") : SQLITE_OK;
 }
 
 /* arguments: where the result or message goes, the name, the value or NULL. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "sqlite_vfs/internal.h"
 
@@ -26,11 +27,28 @@ static int knob_bad(int error, const char *origin, const char *option, const cha
     if (strcmp(option, "log_bytes") == 0)
         range = "a number from 256K to 64G";
     else if (strcmp(option, "log_dir") == 0)
-        range = "a directory";
+        range = "a directory that exists";
     else if (strcmp(option, "wal") == 0)
         range = "delegate or refuse";
     return nv_trouble_say(SQLITE_CANTOPEN, "%s%s=%s: %s; it takes %s", origin, option, value,
                           error == -ERANGE ? "out of range" : "not a valid value", range);
+}
+
+static int knob_log_dir(struct nv_knobs *knobs, const char *value)
+{
+    struct stat status;
+    char *copy = sqlite3_mprintf("%s", value);
+    int error;
+
+    if (!copy)
+        return -ENOMEM;
+    error = stat(value, &status) == 0 && S_ISDIR(status.st_mode) ? 0 : -EINVAL;
+    if (!error)
+        error = nvmmio_option_set(&knobs->options, "log_dir", copy);
+    sqlite3_free(error ? copy : knobs->log_dir);
+    if (!error)
+        knobs->log_dir = copy;
+    return error;
 }
 
 static int knob_wal(struct nv_knobs *knobs, const char *value)
@@ -45,18 +63,12 @@ static int knob_set(struct nv_knobs *knobs, const char *origin, const char *opti
 {
     int error;
 
-    if (strcmp(option, "wal") == 0) {
+    if (strcmp(option, "wal") == 0)
         error = knob_wal(knobs, value);
-    } else if (strcmp(option, "log_dir") == 0) {
-        char *copy = sqlite3_mprintf("%s", value);
-
-        error = copy ? nvmmio_option_set(&knobs->options, option, copy) : -ENOMEM;
-        sqlite3_free(error ? copy : knobs->log_dir);
-        if (!error)
-            knobs->log_dir = copy;
-    } else {
+    else if (strcmp(option, "log_dir") == 0)
+        error = knob_log_dir(knobs, value);
+    else
         error = nvmmio_option_set(&knobs->options, option, value);
-    }
     return error ? knob_bad(error, origin, option, value) : SQLITE_OK;
 }
 

@@ -202,11 +202,36 @@ static int mode_verify(struct nv_database *db, bool *again)
     return SQLITE_OK;
 }
 
+/* Opened read-only: use what others have on the engine, but recover nothing. */
+static int mode_check_live(struct nv_database *db)
+{
+    struct nvmmio_options options = db->knobs.options;
+    struct nvmmio_report report = {.struct_bytes = sizeof report};
+    int error;
+
+    options.mark = &nv_page1_mark;
+    error = nvmmio_check(db->name, &options, &report);
+    if (error)
+        return nv_trouble(db, error, SQLITE_READONLY_RECOVERY, "look at the log");
+    if (report.state == NVMMIO_STATE_CRASHED)
+        return nv_trouble_say(SQLITE_READONLY_RECOVERY,
+                              "%s: a log of nvmmio holds commits that the file lacks, and it is "
+                              "opened read-only: open it once for writing",
+                              db->name);
+    return SQLITE_OK;
+}
+
 static int mode_lock_native(struct nv_database *db, bool marked, bool *no_room, bool *again)
 {
-    int error = nv_native_open(db);
-    int code;
+    int error = 0;
+    int code = SQLITE_OK;
 
+    *again = false;
+    if (db->read_only && marked && !db->core)
+        code = mode_check_live(db);
+    if (code != SQLITE_OK)
+        return code;
+    error = nv_native_open(db);
     if (!error)
         error = nvmmio_lock(db->core, NVMMIO_SHARED, db->timeout_ms > 0 ? db->timeout_ms : 1);
     if (error) {

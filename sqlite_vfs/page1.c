@@ -34,32 +34,13 @@ const struct nvmmio_mark nv_page1_mark = {
             [NV_PAGE1_RESERVED_END] = NV_PAGE1_COUNTER_MASK,
         },
     /* No page size: who reads this before it is gone shall not take it for his own. */
-    .empty = {'S',
-              'Q',
-              'L',
-              'i',
-              't',
-              'e',
-              ' ',
-              'f',
-              'o',
-              'r',
-              'm',
-              'a',
-              't',
-              ' ',
-              '3',
-              0,
-              0,
-              0,
-              NV_PAGE1_MASK | 1,
-              NV_PAGE1_MASK | 1,
-              0,
-              64,
-              32,
-              32},
-    .sign = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-             1, [NV_PAGE1_WRITE_VERSION] = 1, [NV_PAGE1_READ_VERSION] = 1},
+    .empty = "SQLite format 3\0"
+             "\0\0" /* page size */
+             "\5\5" /* versions, masked */
+             "\0\100\40\40",
+    .sign = "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
+            "\0\0"
+            "\1\1",
 };
 
 void nv_page1_parse(struct nv_page1 *page1)
