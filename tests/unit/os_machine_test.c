@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -339,6 +340,37 @@ static void test_alive_without_proc(void **state)
     expect_eq(alive(&self), 1);
 }
 
+/* As another user, to whom /proc shows only what is that user's own. */
+static void look_with_hidepid(void *who)
+{
+    struct who self;
+    if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)) {
+        fprintf(stderr, "skipped: there is no other user here\n");
+        return;
+    }
+    expect_eq(os->process_self(os, &self.pid, &self.start_time, &self.pid_namespace), 0);
+    expect_eq(alive(&self), 1);
+    expect_eq(alive(who), -EACCES);
+}
+
+static void test_alive_hidden(void **state)
+{
+    (void)state;
+    struct who self;
+    expect_eq(os->process_self(os, &self.pid, &self.start_time, &self.pid_namespace), 0);
+    if (unit_mount("proc", "/proc", "hidepid=2")) {
+        print_message("skipped: /proc cannot be mounted here\n");
+        skip();
+        return;
+    }
+    const pid_t child = unit_fork(look_with_hidepid, &self);
+    int status;
+    expect_eq(waitpid(child, &status, 0), child);
+    expect_eq(umount2("/proc", MNT_DETACH), 0);
+    expect_eq(status, 0);
+    expect_eq(alive(&self), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_alive_odd_name),
         cmocka_unit_test(test_alive_without_first_thread),
         cmocka_unit_test(test_alive_without_proc),
+        cmocka_unit_test(test_alive_hidden),
     };
     unit_begin();
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
