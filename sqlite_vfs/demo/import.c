@@ -24,6 +24,7 @@ struct arguments {
     const char *acknowledge;
     const char *label;
     size_t first;
+    double seconds;
     const char *verify;
     const char *database;
     const char *index;
@@ -180,18 +181,21 @@ static int import_all(struct importer *importer, const struct arguments *argumen
     }
     struct nv_progress progress;
     nv_progress_start(&progress, stderr, arguments->label, "packages", true);
+    double end = nv_wall_seconds() + arguments->seconds;
     for (size_t i = (size_t)there; i < count && result == 0; i++) {
         uint64_t hash;
+        if (i % 16 == 0 && arguments->seconds > 0 && nv_wall_seconds() > end)
+            break;
         result = import_package(importer, (int64_t)i + 1, &index->packages[i], &hash);
         if (result == 0 && fd >= 0)
             result = acknowledge(fd, (int64_t)i + 1, hash, index->packages[i].field[0]);
         if (result == 0 && *arguments->label && (i % 16 == 15 || i + 1 == count))
             nv_progress_update(&progress, i + 1, count);
+        ++*imported;
     }
     nv_progress_end(&progress);
     if (fd >= 0)
         close(fd);
-    *imported = count > (size_t)there ? count - (size_t)there : 0;
     return result;
 }
 
@@ -306,6 +310,7 @@ static const struct argp_option options[] = {
     {"journal-mode", 'j', "MODE", 0, "Set journal_mode (default: SQLite's own default)", 0},
     {"acknowledge", 'a', "FILE", 0, "Append a line for every package whose commit returned", 0},
     {"first", 'n', "COUNT", 0, "Import only the first COUNT packages", 0},
+    {"seconds", 's', "COUNT", 0, "Stop, in good order, when these are over", 0},
     {"label", KEY_LABEL, "TEXT", 0, "What the progress bar is called; empty: no bar", 0},
     {"verify", 'v', "FILE", 0, "Import nothing: look for what FILE acknowledges", 0},
     {0},
@@ -329,6 +334,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         arguments->first = strtoul(text, &end, 10);
         if (*end || !arguments->first)
             argp_error(state, "--first: not a number above 0: %s", text);
+        return 0;
+    case 's':
+        arguments->seconds = strtod(text, &end);
+        if (*end || arguments->seconds <= 0)
+            argp_error(state, "--seconds: not a number above 0: %s", text);
         return 0;
     case KEY_LABEL:
         arguments->label = text;
