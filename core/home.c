@@ -22,6 +22,7 @@ static bool same_file(const struct nv_file_id *a, const struct nv_file_id *b)
 
 static void home_free(struct nv_home *home)
 {
+    pthread_mutex_destroy(&home->growth);
     pthread_mutex_destroy(&home->mutex);
     free(home->path);
     free(home->log_path);
@@ -60,6 +61,7 @@ static int home_open(struct nv_process *process, const char *path,
     if (!home)
         return nv_fail(-ENOMEM, "out of memory");
     pthread_mutex_init(&home->mutex, NULL);
+    pthread_mutex_init(&home->growth, NULL);
     home->process = process;
     home->settings.medium = options->medium;
     home->settings.log_bytes = options->log_bytes;
@@ -417,9 +419,9 @@ const uint8_t *nv_home_view(struct nv_home *home, uint64_t offset, size_t bytes)
     const uint8_t *view = nv_medium_view(&home->medium, offset, bytes);
     if (view || !home->medium.ops->mapped)
         return view;
-    pthread_mutex_lock(&home->mutex);
+    pthread_mutex_lock(&home->growth);
     int error = nv_medium_reserve(&home->medium, offset + bytes);
-    pthread_mutex_unlock(&home->mutex);
+    pthread_mutex_unlock(&home->growth);
     return error ? NULL : nv_medium_view(&home->medium, offset, bytes);
 }
 
@@ -453,12 +455,12 @@ int nv_home_reserve(struct nv_home *home, uint64_t bytes)
     if (bytes <= atomic_load_explicit(&home->medium.file_bytes, memory_order_relaxed) &&
         (!home->medium.ops->mapped || nv_medium_view(&home->medium, bytes, 0)))
         return 0;
-    pthread_mutex_lock(&home->mutex);
+    pthread_mutex_lock(&home->growth);
     uint64_t before = atomic_load(&home->medium.file_bytes);
     int error = nv_medium_reserve(&home->medium, bytes);
     if (!error && atomic_load(&home->medium.file_bytes) > before)
         error = home_sync_size(home);
-    pthread_mutex_unlock(&home->mutex);
+    pthread_mutex_unlock(&home->growth);
     if (error)
         return nv_fail(error, "cannot grow %s to %llu bytes: %s", home->path,
                        (unsigned long long)bytes, nvmmio_strerror(error));

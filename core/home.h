@@ -3,8 +3,9 @@
  * the engine has in this process), medium, log, and part in the shared page.
  * Kept in the process's table by inode; every handle on the file refers to it.
  *
- * Threads: the mutex guards joining, leaving, opening the log, mapping more and
- * burying the dead; the rest is used under the locks of `share`.
+ * Threads: `mutex` guards joining, leaving, opening the log and burying the
+ * dead, `growth` the size of the mappings; the rest is used under the locks of
+ * `share`.
  */
 #ifndef NV_HOME_H
 #define NV_HOME_H
@@ -30,6 +31,7 @@ struct nv_home {
     uint32_t references; /* handles that are open */
     uint32_t members;    /* of these, handles that have joined */
     pthread_mutex_t mutex;
+    pthread_mutex_t growth; /* inside mutex: growing and mapping */
 
     char *path;      /* with all links resolved: the sidecars' names follow from it */
     char *log_path;

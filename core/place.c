@@ -28,11 +28,11 @@ static int extend(struct nv_home *home, uint64_t bytes)
     if (mapped) {
         /* Another process may have cut it since this one looked. */
         atomic_store(&medium->file_bytes, nv_min(atomic_load(&medium->file_bytes), have));
-        pthread_mutex_lock(&home->mutex);
+        pthread_mutex_lock(&home->growth);
         error = nv_medium_reserve(medium, want);
         if (!error && home->log.probe.survives_power)
             error = home->log.file.os->sync_data(&home->log.file);
-        pthread_mutex_unlock(&home->mutex);
+        pthread_mutex_unlock(&home->growth);
     }
     for (uint64_t at = have; !mapped && at < want && !error;) {
         size_t part = (size_t)nv_min(want - at, sizeof zeros - at % sizeof zeros);
@@ -46,9 +46,9 @@ static int extend(struct nv_home *home, uint64_t bytes)
     atomic_fetch_add(&shared->counters.log_grows, 1);
 map:
     if (mapped && !nv_medium_view(medium, 0, (size_t)bytes)) {
-        pthread_mutex_lock(&home->mutex);
+        pthread_mutex_lock(&home->growth);
         error = nv_medium_reserve(medium, bytes);
-        pthread_mutex_unlock(&home->mutex);
+        pthread_mutex_unlock(&home->growth);
     }
     return error;
 }
