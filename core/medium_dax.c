@@ -60,9 +60,7 @@ static int map_more(struct nv_medium *medium, uint64_t bytes)
     int status = map_once(medium, want, &address);
     /* RLIMIT_AS, or RLIMIT_MEMLOCK after mlockall: come down to what is needed. */
     while ((status == -ENOMEM || status == -EAGAIN) && want > need) {
-        want = nv_align_up(want / 2, HUGE_BYTES);
-        if (want < need || want == HUGE_BYTES)
-            want = need;
+        want = want > HUGE_BYTES ? nv_max(nv_align_up(want / 2, HUGE_BYTES), need) : need;
         status = map_once(medium, want, &address);
     }
     if (status) {

@@ -109,14 +109,14 @@ static void choose_page(struct nv_probe *probe, const struct place *place, bool 
 {
     choose(probe, &nv_medium_page, place->kind == NV_FS_DISK || place->map_sync);
     const char *note = "";
-    if (place->map_sync && place->force == PMEM_NEVER)
-        note = "; MAP_SYNC works, but PMEM_IS_PMEM_FORCE=0 forbids it";
-    else if (!demanded && place->force == PMEM_ALWAYS)
-        note = "; PMEM_IS_PMEM_FORCE=1 counts on memory file systems only";
-    else if (place->kind == NV_FS_LOCAL)
+    if (place->kind == NV_FS_LOCAL)
         note = "; not known to survive a power loss";
     else if (place->kind == NV_FS_MEMORY)
         note = "; a power loss empties it";
+    else if (place->map_sync && place->force == PMEM_NEVER)
+        note = "; MAP_SYNC works, but PMEM_IS_PMEM_FORCE=0 forbids it";
+    else if (!demanded && place->force == PMEM_ALWAYS)
+        note = "; PMEM_IS_PMEM_FORCE=1 counts on memory file systems only";
     snprintf(probe->why, sizeof(probe->why), "%s%s%s", demanded ? "demanded, on " : "", place->name,
              note);
 }
