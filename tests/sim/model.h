@@ -1,0 +1,104 @@
+/*
+ * model: what the files hold, as the contract of core/nvmmio.h has it: for each
+ * file the states that it was ever committed to, which of them readers see, and
+ * which of them a power loss may leave.
+ *
+ * The last is a `struct allowed`.  While a run is recorded, the model numbers
+ * each one that differs from the one before, and writes the number into the
+ * trace: an image is judged by the number of the event at which it was made.
+ *
+ * Threads: one.
+ */
+#ifndef TESTS_SIM_MODEL_H
+#define TESTS_SIM_MODEL_H
+
+#include "core/nvmmio.h"
+#include "tests/sim/program.h"
+#include "tests/sim/sim.h"
+
+#define MODEL_STATES 64u
+#define MODEL_JOINTS 16u
+
+struct content {
+    uint8_t *data;
+    uint32_t bytes, capacity;
+};
+
+void content_free(struct content *content);
+void content_copy(struct content *to, const struct content *from);
+void content_write(struct content *content, const void *data, uint32_t bytes, uint32_t offset);
+void content_truncate(struct content *content, uint32_t bytes);
+bool content_equal(const struct content *content, const uint8_t *data, size_t bytes);
+
+/* One file after a power loss. */
+struct allowed_file {
+    uint64_t states;       /* bit i: state i */
+    uint64_t states_super; /* the same where the file that decides is there */
+    bool torn;    /* sectors of any of them: commits were applied that nobody waited for */
+    bool absent;  /* its name may be missing */
+    const struct content *exact; /* instead of all that: what a recovery has shown already */
+};
+
+struct allowed {
+    struct allowed_file files[PROGRAM_FILES];
+    uint32_t joints; /* bit i: commit i over both files: in both or in neither */
+};
+
+struct model_file {
+    char path[SIM_PATH_BYTES];
+    struct content states[MODEL_STATES];
+    uint32_t count;
+    uint64_t visible;  /* states that readers may see: one, but for the time after a death */
+    uint32_t members;  /* handles that are open */
+    bool poisoned;     /* must refuse writes until every handle is closed */
+    bool suspect;      /* a fault hit it: any call may fail with -EIO until then */
+};
+
+struct model {
+    const struct program *program;
+    struct model_file files[PROGRAM_FILES];
+    struct { /* commits over both files */
+        uint32_t states[PROGRAM_FILES];
+    } joints[MODEL_JOINTS];
+    uint32_t joint_count;
+    struct allowed now;
+    struct allowed *notes;
+    uint32_t note_count, note_capacity;
+    struct nvmmio_mark mark;
+};
+
+#define MODEL_SUPER "/d/super"
+
+void model_init(struct model *model, const struct program *program);
+void model_free(struct model *model);
+/* The files as the program finds them, durable. */
+void model_lay_out(struct model *model, struct sim *sim);
+/* How the engine is asked to open a file. */
+void model_options(const struct model *model, uint32_t file, struct nvmmio_options *options);
+
+/* `now` changed: events from here on are judged by it. */
+void model_note(struct model *model, struct sim *sim);
+
+/* A new state of a file; its number, or MODEL_STATES when there are too many. */
+uint32_t model_state(struct model *model, uint32_t file, const struct content *content);
+/* The one state that readers see. */
+static inline uint32_t model_visible(const struct model_file *file)
+{
+    return (uint32_t)__builtin_ctzll(file->visible);
+}
+
+/* Those of `states` that have this content. */
+uint64_t model_match(const struct model_file *file, uint64_t states, const uint8_t *data,
+                     size_t bytes);
+/* Whether content is made of sectors of these states. */
+bool model_match_torn(const struct model_file *file, uint64_t states, const uint8_t *data,
+                      size_t bytes);
+/* Whether two files may be in one of these states at the same time. */
+bool model_joint(const struct model *model, const struct allowed *allowed,
+                 const uint64_t states[PROGRAM_FILES]);
+
+/* Where and how two contents differ, in words. */
+void model_explain(const struct model_file *file, uint64_t states, const uint8_t *data,
+                   size_t bytes, char *text, size_t text_bytes);
+
+#endif

@@ -1,0 +1,301 @@
+#include "tests/sim/program.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/nvmmio.h"
+#include "tests/sim/sim.h"
+
+/* What the generator believes of a handle: enough to make sense most of the time. */
+struct belief {
+    bool open, staged, sealed, prepared, locked;
+    uint32_t file;
+};
+
+struct maker {
+    struct program *program;
+    const struct program_plan *plan;
+    uint64_t random;
+    struct belief handles[PROGRAM_HANDLES];
+    uint32_t bytes_max;
+};
+
+static uint32_t pick(struct maker *maker, uint32_t below)
+{
+    return (uint32_t)(sim_random(&maker->random) % below);
+}
+
+/* Small numbers often, large ones now and then, and what lies around a block's edge. */
+static uint32_t pick_bytes(struct maker *maker, uint32_t limit)
+{
+    static const uint32_t edges[] = {1, 63, 64, 65, 127, 128, 129, 511, 512, 4095, 4096, 4097, 8192};
+    switch (pick(maker, 6)) {
+    case 0:
+        return edges[pick(maker, sizeof edges / sizeof edges[0])] % (limit + 1);
+    case 1:
+        return pick(maker, limit + 1);
+    case 2:
+        return pick(maker, limit + 1) / 4096 * 4096;
+    default:
+        return pick(maker, limit / 8 + 2);
+    }
+}
+
+static struct op *add(struct maker *maker, enum op_kind kind, uint32_t handle)
+{
+    struct program *program = maker->program;
+    struct op *op = &program->ops[program->op_count++];
+    *op = (struct op){.kind = kind, .handle = handle, .seed = sim_random(&maker->random)};
+    return op;
+}
+
+/* ---- steps that belong together --------------------------------------------------------------- */
+
+static void make_open(struct maker *maker, uint32_t handle)
+{
+    struct belief *belief = &maker->handles[handle];
+    struct op *op = add(maker, OP_OPEN, handle);
+    op->other = pick(maker, maker->program->files);
+    op->number = pick(maker, 8);
+    *belief = (struct belief){.open = true, .file = op->other};
+}
+
+static void make_write(struct maker *maker, uint32_t handle)
+{
+    bool large = maker->plan->kind == PROGRAM_LARGE && pick(maker, 2);
+    struct op *op;
+    if (pick(maker, 8) == 0) {
+        op = add(maker, OP_TRUNCATE, handle);
+        op->bytes = pick_bytes(maker, maker->bytes_max);
+    } else if (pick(maker, 24) == 0) {
+        op = add(maker, OP_ALLOCATE, handle);
+        op->bytes = pick_bytes(maker, maker->bytes_max);
+    } else {
+        op = add(maker, OP_WRITE, handle);
+        op->offset = pick_bytes(maker, maker->bytes_max);
+        op->bytes = large ? 60000 + pick(maker, 100000) : pick_bytes(maker, 9000);
+    }
+    maker->handles[handle].staged = true;
+    maker->handles[handle].sealed = false;
+}
+
+static void make_end(struct maker *maker, uint32_t handle)
+{
+    struct belief *belief = &maker->handles[handle];
+    uint32_t way = pick(maker, 16);
+    if (belief->prepared) {
+        add(maker, OP_RESOLVE, handle)->number = pick(maker, 4) != 0;
+        for (uint32_t i = 0; i < PROGRAM_HANDLES; i++)
+            maker->handles[i].prepared = maker->handles[i].staged = false;
+        return;
+    }
+    if (belief->sealed) {
+        static const enum op_kind ends[] = {OP_COMMIT, OP_COMMIT, OP_COMMIT, OP_APPLY,
+                                            OP_ROLLBACK, OP_UNLOCK, OP_CLOSE};
+        enum op_kind end = ends[pick(maker, sizeof ends / sizeof ends[0])];
+        add(maker, end, handle);
+        belief->open = end != OP_CLOSE;
+        belief->locked = belief->locked && end != OP_UNLOCK;
+        belief->sealed = belief->staged = false;
+        return;
+    }
+    if (way < 4) {
+        add(maker, OP_SEAL, handle);
+        belief->sealed = true;
+    } else if (way == 4) {
+        add(maker, OP_ROLLBACK, handle);
+        belief->staged = false;
+    } else if (way == 5) {
+        add(maker, OP_PREPARE, handle)->other = pick(maker, PROGRAM_HANDLES);
+        maker->program->ops[maker->program->op_count - 1].number = pick(maker, 4);
+        belief->prepared = true;
+    } else if (way < 8 && maker->program->files > 1) {
+        add(maker, OP_SYNC_MANY, handle)->other = pick(maker, PROGRAM_HANDLES);
+        belief->staged = false;
+    } else {
+        add(maker, OP_SYNC, handle);
+        belief->staged = false;
+    }
+}
+
+static void make_quiet(struct maker *maker, uint32_t handle)
+{
+    struct belief *belief = &maker->handles[handle];
+    struct op *op;
+    switch (pick(maker, 12)) {
+    case 0:
+    case 1:
+        (void)add(maker, OP_READ_ALL, handle);
+        break;
+    case 2:
+    case 3:
+        op = add(maker, pick(maker, 3) ? OP_READ : OP_VIEW, handle);
+        op->offset = pick_bytes(maker, maker->bytes_max);
+        op->bytes = pick_bytes(maker, 9000);
+        break;
+    case 4:
+    case 5:
+        add(maker, OP_LOCK, handle)->number = NVMMIO_SHARED + pick(maker, 3);
+        belief->locked = true;
+        break;
+    case 6:
+    case 7:
+        add(maker, OP_UNLOCK, handle)->number = pick(maker, 3) == 0;
+        *belief = (struct belief){.open = belief->open, .file = belief->file};
+        break;
+    case 8:
+        (void)add(maker, OP_FLUSH, handle);
+        break;
+    case 9:
+        (void)add(maker, OP_CLOSE, handle);
+        belief->open = false;
+        break;
+    default:
+        (void)add(maker, OP_STEP, handle);
+        break;
+    }
+}
+
+static void make_trouble(struct maker *maker, uint32_t handle)
+{
+    if (maker->plan->deaths && pick(maker, 3) == 0) {
+        (void)add(maker, OP_KILL, handle);
+        for (uint32_t i = handle % maker->program->processes; i < PROGRAM_HANDLES;
+             i += maker->program->processes)
+            maker->handles[i] = (struct belief){.open = false};
+    } else if (maker->plan->faults) {
+        struct op *op = add(maker, pick(maker, 3) ? OP_FAULT : OP_SPACE, handle);
+        op->number = pick(maker, 1024);
+        op->bytes = pick(maker, 8);
+    }
+}
+
+/* Some operations kill their process half way. */
+static void add_death(struct maker *maker, uint32_t from)
+{
+    struct program *program = maker->program;
+    if (!maker->plan->deaths || from == program->op_count || pick(maker, 10) != 0)
+        return;
+    struct op *op = &program->ops[from + pick(maker, program->op_count - from)];
+    op->die_at = 1 + pick(maker, pick(maker, 2) ? 12 : 60);
+    op->die_part = pick(maker, 257);
+}
+
+static void make_setup(struct maker *maker)
+{
+    struct program *program = maker->program;
+    static const uint32_t file_bytes[] = {3000, 12000, 20000, 400000};
+    program->files = 1 + (pick(maker, 4) == 0);
+    program->processes = 1 + pick(maker, PROGRAM_PROCESSES);
+    program->log_bytes = (uint32_t)NVMMIO_LOG_BYTES_MIN;
+    if (maker->plan->kind == PROGRAM_LARGE) {
+        maker->bytes_max = file_bytes[3];
+        program->stage_bytes = 4096u << pick(maker, 7);
+    } else {
+        maker->bytes_max = file_bytes[pick(maker, 3)];
+        program->stage_bytes = pick(maker, 6) ? 0 : 4096u << pick(maker, 2);
+    }
+    for (uint32_t i = 0; i < program->files; i++) {
+        program->marked[i] = pick(maker, 2);
+        program->apart[i] = pick(maker, 8) == 0;
+        program->absent[i] = pick(maker, 3) == 0;
+        if (!program->absent[i] && pick(maker, 4))
+            program->bytes[i] = pick_bytes(maker, maker->bytes_max);
+    }
+}
+
+void program_make(struct program *program, uint64_t seed, const struct program_plan *plan)
+{
+    struct maker maker = {.program = program, .plan = plan, .random = seed};
+    memset(program, 0, sizeof *program);
+    program->seed = seed;
+    make_setup(&maker);
+    uint32_t length = plan->kind == PROGRAM_SMALL ? 4 + pick(&maker, 9) : 8 + pick(&maker, 50);
+    uint32_t handles = plan->kind == PROGRAM_SMALL ? 3 : PROGRAM_HANDLES;
+    while (program->op_count < length) {
+        uint32_t from = program->op_count;
+        uint32_t handle = pick(&maker, pick(&maker, 2) ? 2 : handles);
+        const struct belief *belief = &maker.handles[handle];
+        uint32_t way = pick(&maker, 16);
+        if (!belief->open)
+            make_open(&maker, handle);
+        else if (way == 0 && (plan->deaths || plan->faults))
+            make_trouble(&maker, handle);
+        else if (belief->sealed || belief->prepared || (belief->staged && way < 8))
+            make_end(&maker, handle);
+        else if (way < 12)
+            make_write(&maker, handle);
+        else
+            make_quiet(&maker, handle);
+        add_death(&maker, from);
+    }
+}
+
+void program_drop(struct program *program, uint32_t at)
+{
+    if (at >= program->op_count)
+        return;
+    program->dropped[program->dropped_count++] = at;
+    program->op_count--;
+    memmove(&program->ops[at], &program->ops[at + 1],
+            (program->op_count - at) * sizeof program->ops[0]);
+}
+
+/* ---- in words ---------------------------------------------------------------------------------- */
+
+void program_describe_setup(const struct program *program, char *text, size_t bytes)
+{
+    size_t at = (size_t)snprintf(text, bytes, "%u processes, stage_bytes %u;", program->processes,
+                                 program->stage_bytes);
+    for (uint32_t i = 0; i < program->files && at < bytes; i++) {
+        char size[32] = "absent";
+        if (!program->absent[i])
+            snprintf(size, sizeof size, "%u bytes", program->bytes[i]);
+        at += (size_t)snprintf(text + at, bytes - at, " file %u: %s%s%s", i, size,
+                               program->marked[i] ? ", marked" : "",
+                               program->apart[i] ? ", log apart" : "");
+    }
+}
+
+void program_describe(const struct program *program, uint32_t at, char *text, size_t bytes)
+{
+    static const char *const names[OP_KINDS] = {
+        "open",  "close",    "read",  "read all", "view",    "write", "truncate", "allocate",
+        "sync",  "rollback", "seal",  "commit",   "apply",   "flush", "lock",     "unlock",
+        "prepare", "resolve", "sync many", "step", "kill", "fault", "space",
+    };
+    const struct op *op = &program->ops[at];
+    char more[64] = "";
+    switch (op->kind) {
+    case OP_OPEN:
+        snprintf(more, sizeof more, " file %u (%u)", op->other, op->number);
+        break;
+    case OP_READ:
+    case OP_VIEW:
+    case OP_WRITE:
+        snprintf(more, sizeof more, " [%u, +%u)", op->offset, op->bytes);
+        break;
+    case OP_TRUNCATE:
+    case OP_ALLOCATE:
+        snprintf(more, sizeof more, " %u", op->bytes);
+        break;
+    case OP_PREPARE:
+    case OP_SYNC_MANY:
+        snprintf(more, sizeof more, " with handle %u (%u)", op->other, op->number);
+        break;
+    case OP_LOCK:
+    case OP_UNLOCK:
+    case OP_RESOLVE:
+    case OP_FAULT:
+    case OP_SPACE:
+        snprintf(more, sizeof more, " %u, %u", op->number, op->bytes);
+        break;
+    default:
+        break;
+    }
+    int used = snprintf(text, bytes, "%u: handle %u (process %u) %s%s", at, op->handle,
+                        op->handle % program->processes, names[op->kind], more);
+    if (op->die_at && used > 0 && (size_t)used < bytes)
+        snprintf(text + used, bytes - (size_t)used, ", dies in call %u (%u/256 of a store)",
+                 op->die_at, op->die_part);
+}

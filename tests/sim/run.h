@@ -1,0 +1,84 @@
+/*
+ * run: a program run on a simulated machine by the engine, each answer compared
+ * with the model's.
+ *
+ * Threads: one.
+ */
+#ifndef TESTS_SIM_RUN_H
+#define TESTS_SIM_RUN_H
+
+#include "core/process.h"
+#include "tests/sim/model.h"
+
+struct run_process {
+    struct sim_process *sim; /* NULL: not alive */
+    struct nv_process *engine;
+};
+
+struct run_handle {
+    bool open, read_only;
+    bool waiting; /* keeps readers out: PENDING or more, without having been asked for it */
+    bool broken;  /* a commit by it failed: good for rollback and close only */
+    uint32_t file;
+    struct nvmmio *handle;
+    enum nvmmio_lock asked;
+    enum nvmmio_stage stage;
+    struct content staged; /* the content as it sees it, when stage is not CLEAN */
+    uint32_t sealed;       /* state that it would commit, when SEALED or PREPARED */
+};
+
+struct run {
+    const struct program *program;
+    struct model *model;
+    struct sim *sim;
+    struct run_process processes[SIM_PROCESSES_MAX]; /* the last is the harness's own */
+    struct run_handle handles[PROGRAM_HANDLES];
+    bool prepared; /* MODEL_SUPER is there, and decides */
+    bool child[PROGRAM_FILES];
+    uint32_t committing[PROGRAM_FILES]; /* state that the operation under way commits, or NONE */
+    bool commit_waits[PROGRAM_FILES];   /* it makes that durable */
+    bool deciding[PROGRAM_FILES];       /* MODEL_SUPER decides it */
+    bool armed;                         /* a fault was waiting when this operation began */
+    bool faulty;                        /* one hit any */
+    uint8_t *buffer;
+    size_t buffer_bytes;
+    uint32_t at; /* operation */
+    char failure[1024];
+};
+
+/* Run a program from the laid-out files on.  The trace, if the sim has one, and the model's notes
+ * tell the rest.  Returns what went wrong, in words, or NULL; the text is the run's. */
+const char *run_program(struct run *run, const struct program *program, struct model *model,
+                        struct sim *sim);
+void run_free(struct run *run);
+
+/* ---- run_ops.c ------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) void run_fail(struct run *run, const char *format, ...);
+void run_op(struct run *run, const struct op *op);
+/* Close as nvmmio_close does, and what the model makes of it. */
+void run_close(struct run *run, uint32_t handle);
+
+/* A fault hit the operation under way. */
+static inline bool run_fired(const struct run *run)
+{
+    return run->armed && run->sim->fault.after == 0;
+}
+
+/* ---- run.c ------------------------------------------------------------------------------------- */
+
+struct run_process *run_process(struct run *run, uint32_t index);
+uint8_t *run_buffer(struct run *run, size_t bytes);
+void run_note(struct run *run);
+/* The handle's transaction is over. */
+void run_end_transaction(struct run_handle *handle);
+/* Content that was read: which state of `states` it is becomes the visible one.  False: none. */
+bool run_resolve(struct run *run, uint32_t file, uint64_t states, size_t bytes);
+/* All of a file through a handle into the buffer; the count or -errno. */
+ssize_t run_read_all(struct run *run, struct nvmmio *handle);
+/* Files of the harness's own, durable. */
+void run_make_file(struct run *run, struct sim_process *process, const char *path,
+                   const char *text, size_t bytes);
+void run_remove_file(struct run *run, struct sim_process *process, const char *path);
+
+#endif
