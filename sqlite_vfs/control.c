@@ -58,6 +58,20 @@ static int control_size_hint(struct nv_database *db, int64_t bytes)
     return SQLITE_OK;
 }
 
+/* The limit is the unix VFS's to grant; it does not change while anything is fetched. */
+static int control_mmap_size(struct nv_database *db, sqlite3_int64 *bytes)
+{
+    sqlite3_int64 granted = -1;
+    int code;
+
+    if (db->fetched)
+        *bytes = -1;
+    code = below(db, SQLITE_FCNTL_MMAP_SIZE, bytes);
+    if (code == SQLITE_OK && below(db, SQLITE_FCNTL_MMAP_SIZE, &granted) == SQLITE_OK)
+        db->fetch_bytes = granted;
+    return code;
+}
+
 static int control_native(struct nv_database *db, int operation, void *argument)
 {
     bool locked = nv_level(db) >= SQLITE_LOCK_SHARED;
@@ -110,6 +124,8 @@ int nv_database_control(sqlite3_file *file, int operation, void *argument)
     switch (operation) {
     case SQLITE_FCNTL_HAS_MOVED:
         return control_moved(db, argument);
+    case SQLITE_FCNTL_MMAP_SIZE:
+        return control_mmap_size(db, argument);
     case SQLITE_FCNTL_LOCK_TIMEOUT: {
         int before = db->timeout_ms;
 

@@ -118,9 +118,10 @@ struct nv_database {
     bool checked;      /* joined, and found nothing that asks for delegation */
     bool cold_journal; /* a journal that is not hot lies on disk */
 
-    bool fixed;     /* delegated for good */
-    bool read_only; /* the unix VFS got no write access, or was asked for none */
-    int fetched;    /* xFetch without xUnfetch, from the engine */
+    bool fixed;          /* delegated for good */
+    bool read_only;      /* the unix VFS got no write access, or was asked for none */
+    int fetched;         /* xFetch without xUnfetch, from the engine */
+    int64_t fetch_bytes; /* mmap_size, as the unix VFS granted it */
     int chunk_bytes;
     int64_t allocated;   /* SIZE_HINT up to here was honoured */
     int moved_checks;    /* left */

@@ -270,7 +270,7 @@ static int native_fetch(sqlite3_file *file, sqlite3_int64 offset, int bytes, voi
     const void *view;
 
     *address = NULL;
-    if (nv_level(db) == SQLITE_LOCK_NONE)
+    if (nv_level(db) == SQLITE_LOCK_NONE || offset + bytes > db->fetch_bytes)
         return SQLITE_OK;
     if (nvmmio_view(db->core, (uint64_t)offset, (size_t)bytes, &view) == 0) {
         *address = (void *)(uintptr_t)view;
