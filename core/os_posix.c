@@ -147,15 +147,22 @@ static int posix_rename(const struct nv_os *os, const char *from, const char *to
     return rename(from, to) < 0 ? -errno : 0;
 }
 
+static int copy_path(char *out, size_t out_bytes, const char *path)
+{
+    const size_t bytes = strlen(path) + 1;
+    if (bytes > out_bytes)
+        return -ENAMETOOLONG;
+    memcpy(out, path, bytes);
+    return 0;
+}
+
 /* The directory part of `path`, "." when it has none; `name` is what follows. */
 static int split_path(const char *path, char directory[PATH_MAX], const char **name)
 {
     const char *slash = strrchr(path, '/');
     *name = slash ? slash + 1 : path;
-    if (!slash) {
-        strcpy(directory, ".");
-        return 0;
-    }
+    if (!slash)
+        return copy_path(directory, PATH_MAX, ".");
     const size_t bytes = slash == path ? 1 : (size_t)(slash - path);
     if (bytes >= PATH_MAX)
         return -ENAMETOOLONG;
@@ -214,16 +221,10 @@ static int resolve_missing(char path[PATH_MAX])
     const ssize_t bytes = readlink(joined, target, sizeof(target) - 1);
     if (bytes < 0 && errno != ENOENT && errno != EINVAL)
         return -errno;
-    if (bytes < 0) { /* no such name, or somebody made a file of that name just now */
-        strcpy(path, joined);
-        return 0;
-    }
+    if (bytes < 0) /* no such name, or somebody made a file of that name just now */
+        return copy_path(path, PATH_MAX, joined);
     target[bytes] = '\0';
-    if (target[0] == '/') {
-        strcpy(path, target);
-        return 1;
-    }
-    status = join_path(path, real, target);
+    status = target[0] == '/' ? copy_path(path, PATH_MAX, target) : join_path(path, real, target);
     return status ? status : 1;
 }
 
@@ -231,28 +232,19 @@ static int posix_resolve(const struct nv_os *os, const char *path, char *out, si
 {
     (void)os;
     char now[PATH_MAX], real[PATH_MAX];
-    if (strlen(path) >= sizeof(now))
-        return -ENAMETOOLONG;
-    strcpy(now, path);
-    int again = 1;
-    for (int links = 0; again; links++) {
-        if (links > LINKS_MAX)
-            return -ELOOP;
-        if (realpath(now, real)) {
-            again = 0;
-        } else if (errno == ENOENT) {
-            again = resolve_missing(now);
-            if (again < 0)
-                return again;
-            strcpy(real, now);
-        } else {
+    int status = copy_path(now, sizeof(now), path);
+    if (status)
+        return status;
+    for (int links = 0; links <= LINKS_MAX; links++) {
+        if (realpath(now, real))
+            return copy_path(out, out_bytes, real);
+        if (errno != ENOENT)
             return -errno;
-        }
+        status = resolve_missing(now);
+        if (status <= 0)
+            return status ? status : copy_path(out, out_bytes, now);
     }
-    if (strlen(real) >= out_bytes)
-        return -ENAMETOOLONG;
-    strcpy(out, real);
-    return 0;
+    return -ELOOP;
 }
 
 /* ---- Locks ------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
  */
 #include "core/os_posix.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -99,15 +100,16 @@ int nv_posix_pwritev(struct nv_file *file, const struct iovec *parts, int count,
 
     size_t skip = 0; /* of parts[0], written already */
     while (bytes) {
-        for (; parts->iov_len == skip; parts++, count--)
+        for (; count && parts->iov_len == skip; parts++, count--)
             skip = 0;
+        assert(count > 0); /* `bytes` is theirs */
         const ssize_t put = write_some(file->fd, parts, count, skip, offset);
         if (put <= 0)
             return put ? (int)put : -EIO;
         bytes -= (uint64_t)put;
         offset += (uint64_t)put;
         size_t left = (size_t)put;
-        while (left && left >= parts->iov_len - skip) {
+        while (count && left && left >= parts->iov_len - skip) {
             left -= parts->iov_len - skip;
             skip = 0;
             parts++;
@@ -151,7 +153,7 @@ int nv_posix_truncate(struct nv_file *file, uint64_t bytes)
         return -EFBIG;
     nv_posix_read_limits();
     if (!within_limit(bytes)) {
-        uint64_t size;
+        uint64_t size = 0;
         const int status = file_size(file->fd, &size);
         if (status)
             return status;
@@ -219,7 +221,7 @@ int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, boo
     if (!bytes)
         return 0;
     const uint64_t end = offset + bytes;
-    uint64_t size;
+    uint64_t size = 0;
     int status = file_size(file->fd, &size);
     if (status)
         return status;

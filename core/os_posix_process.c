@@ -108,7 +108,7 @@ int nv_posix_process_alive(const struct nv_os *os, uint64_t pid, uint64_t start_
     (void)os;
     if (!pid || pid > INT32_MAX) /* kill(2) takes 0 and -1 for groups */
         return -EINVAL;
-    uint64_t here;
+    uint64_t here = 0;
     int status = own_namespace(&here);
     if (status)
         return status;

@@ -36,47 +36,47 @@ static size_t shorter(size_t bytes)
     return kernel.bytes && bytes > kernel.bytes ? kernel.bytes : bytes;
 }
 
-ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
+ssize_t pread(int fd, void *buf, size_t nbytes, off_t offset)
 {
-    return interrupted() ? -1 : syscall(SYS_pread64, fd, buffer, shorter(bytes), offset);
+    return interrupted() ? -1 : syscall(SYS_pread64, fd, buf, shorter(nbytes), offset);
 }
 
-ssize_t pwrite(int fd, const void *buffer, size_t bytes, off_t offset)
+ssize_t pwrite(int fd, const void *buf, size_t n, off_t offset)
 {
     if (interrupted())
         return -1;
-    return kernel.stuck ? 0 : syscall(SYS_pwrite64, fd, buffer, shorter(bytes), offset);
+    return kernel.stuck ? 0 : syscall(SYS_pwrite64, fd, buf, shorter(n), offset);
 }
 
-ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
+ssize_t pwritev(int fd, const struct iovec *iovec, int count, off_t offset)
 {
     if (interrupted())
         return -1;
     if (kernel.stuck)
         return 0;
     if (!kernel.bytes)
-        return syscall(SYS_pwritev, fd, parts, count, offset, 0);
+        return syscall(SYS_pwritev, fd, iovec, count, offset, 0);
     size_t done = 0;
     for (int i = 0; i < count && done < kernel.bytes; i++) {
-        size_t bytes = parts[i].iov_len;
+        size_t bytes = iovec[i].iov_len;
         if (bytes > kernel.bytes - done)
             bytes = kernel.bytes - done;
-        if (syscall(SYS_pwrite64, fd, parts[i].iov_base, bytes, offset + (off_t)done) < 0)
+        if (syscall(SYS_pwrite64, fd, iovec[i].iov_base, bytes, offset + (off_t)done) < 0)
             return -1;
         done += bytes;
     }
     return (ssize_t)done;
 }
 
-int fallocate(int fd, int mode, off_t offset, off_t bytes)
+int fallocate(int fd, int mode, off_t offset, off_t len)
 {
     if (interrupted())
         return -1;
-    if (kernel.space && (uint64_t)bytes > kernel.space) {
+    if (kernel.space && (uint64_t)len > kernel.space) {
         errno = EINTR;
         return -1;
     }
-    return (int)syscall(SYS_fallocate, fd, mode, offset, bytes);
+    return (int)syscall(SYS_fallocate, fd, mode, offset, len);
 }
 
 static struct unit_dir dir;

@@ -56,7 +56,7 @@ static const struct nv_os fake_os = {
 #define PAGE NVMMIO_MEDIUM_PAGE
 #define RAM NVMMIO_MEDIUM_RAM
 #define NONE NULL
-#define REFUSED -EOPNOTSUPP
+#define REFUSED (-EOPNOTSUPP)
 
 struct rule {
     enum nv_fs_kind kind;
