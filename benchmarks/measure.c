@@ -5,11 +5,21 @@
 #include <sys/resource.h>
 #include <time.h>
 
-double nv_wall_seconds(void)
+static double seconds_of(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+double nv_wall_seconds(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double nv_thread_seconds(void)
+{
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 double nv_cpu_seconds(void)

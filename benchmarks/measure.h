@@ -10,6 +10,7 @@
 double nv_wall_seconds(void);
 /* User and system time of the process, all its threads together. */
 double nv_cpu_seconds(void);
+double nv_thread_seconds(void); /* of the calling thread alone */
 
 /* Does not change the order of `values`. */
 double nv_median(const double *values, size_t count);
