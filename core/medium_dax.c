@@ -72,13 +72,13 @@ static int map_more(struct nv_medium *medium, uint64_t bytes)
     return 0;
 }
 
-/* No load or store in [from, file_bytes) needs space: the holes of a sparse file are filled. */
-static int fill_holes(struct nv_medium *medium, uint64_t from)
+/* No load or store in the file needs space any more: the holes of a sparse one are filled. */
+static int fill_holes(struct nv_medium *medium)
 {
     struct nv_file *file = medium->file;
     struct nv_file_stat stat;
     const int status = file->os->stat(file, &stat);
-    if (status || from >= stat.bytes)
+    if (status || !stat.bytes)
         return status;
     /* A memory file system counts exactly, and takes long to allocate again what is there.  Others
      * count their own blocks in, but a load from a hole needs no space there. */
@@ -86,7 +86,7 @@ static int fill_holes(struct nv_medium *medium, uint64_t from)
     if (memory && stat.space_bytes >= stat.bytes)
         return 0;
     if (medium->writable)
-        return file->os->allocate(file, from, stat.bytes - from, true);
+        return file->os->allocate(file, 0, stat.bytes, true);
     return memory ? -EOPNOTSUPP : 0;
 }
 
@@ -95,7 +95,8 @@ static int mapped_reserve(struct nv_medium *medium, uint64_t bytes)
     const uint64_t ready = atomic_load_explicit(&medium->ready_bytes, memory_order_relaxed);
     if (bytes <= ready)
         return 0;
-    int status = fill_holes(medium, ready);
+    /* Holes are from before: whoever has the file open as we do grows it without any. */
+    int status = ready ? 0 : fill_holes(medium);
     if (!status)
         status = nv_medium_grow(medium, bytes);
     if (status)

@@ -46,13 +46,13 @@ static bool map_sync_works(struct nv_file *file)
 
 /*
  * Whether every store to a mapping of space that was allocated is safe.  Not where each overwrite
- * takes new space.
+ * takes new space, nor where holes can neither be seen nor filled.
  */
 static bool maps_safely(const struct place *place)
 {
-    static const char *const copy_on_write[] = {"btrfs", "zfs", "bcachefs"};
-    for (size_t i = 0; i < sizeof(copy_on_write) / sizeof(copy_on_write[0]); i++)
-        if (strstr(place->name, copy_on_write[i]))
+    static const char *const unsafe[] = {"btrfs", "zfs", "bcachefs", "jfs", "reiserfs"};
+    for (size_t i = 0; i < sizeof(unsafe) / sizeof(unsafe[0]); i++)
+        if (strstr(place->name, unsafe[i]))
             return false;
     return !strstr(place->name, "overlayfs (");
 }

@@ -183,6 +183,14 @@ static int allocate_kernel(int fd, int mode, uint64_t offset, uint64_t end)
     return 0;
 }
 
+/* It is known that [offset, end) has no hole.  Space allocated but never written may look like one.
+ */
+static bool is_solid(int fd, uint64_t offset, uint64_t end)
+{
+    const off_t hole = lseek(fd, (off_t)offset, SEEK_HOLE);
+    return hole >= 0 && (uint64_t)hole >= end;
+}
+
 /*
  * Where there is no fallocate: zeros beyond the present end.  Holes before it cannot be filled
  * without racing with those who write there, so they are refused.
@@ -191,11 +199,8 @@ static int allocate_by_writing(struct nv_file *file, uint64_t offset, uint64_t e
 {
     static const uint8_t zeros[ZERO_BYTES];
 
-    if (offset < size) {
-        const off_t hole = lseek(file->fd, (off_t)offset, SEEK_HOLE);
-        if (hole < 0 || (uint64_t)hole < (end < size ? end : size))
-            return -EOPNOTSUPP;
-    }
+    if (offset < size && !is_solid(file->fd, offset, end < size ? end : size))
+        return -EOPNOTSUPP;
     for (uint64_t at = size; at < end;) {
         struct iovec parts[PARTS_MAX];
         int count = 0;
@@ -228,6 +233,9 @@ int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, boo
     nv_posix_read_limits();
     if (end > size && !within_limit(end))
         return -EFBIG;
+    /* The kernel would dirty the inode, and a DAX mapping pays for that with its next fault. */
+    if (end <= size && is_solid(file->fd, offset, end))
+        return 0;
 
     status = allocate_kernel(file->fd, extend ? 0 : FALLOC_FL_KEEP_SIZE, offset, end);
     if (status == -EOPNOTSUPP)

@@ -30,7 +30,7 @@ static int setup(void **state)
     os = nv_os_posix;
     mounted = unit_dir_small(&dir, 4 * MIB);
     if (!mounted)
-        unit_dir_memory(&dir);
+        unit_dir_medium(&dir);
     unit_open(&file, unit_path(&dir, "a"), NV_OPEN_WRITE | NV_OPEN_CREATE);
     file.os = &os;
     medium.ops = NULL;

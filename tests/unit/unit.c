@@ -79,6 +79,12 @@ void unit_dir_memory(struct unit_dir *dir)
     make_dir(dir, "/dev/shm");
 }
 
+void unit_dir_medium(struct unit_dir *dir)
+{
+    const char *root = getenv("NVMMIO_UNIT_DIR");
+    make_dir(dir, root ? root : "/dev/shm");
+}
+
 void unit_dir_disk(struct unit_dir *dir)
 {
     const char *root = getenv("TEST_TMPDIR");

@@ -49,8 +49,11 @@ struct unit_dir {
     char path[256];
 };
 
-/* /dev/shm; or TEST_TMPDIR, TMPDIR, /tmp. */
+/* /dev/shm. */
 void unit_dir_memory(struct unit_dir *dir);
+/* NVMMIO_UNIT_DIR in the environment, as a DAX mount, or /dev/shm. */
+void unit_dir_medium(struct unit_dir *dir);
+/* TEST_TMPDIR, TMPDIR or /tmp. */
 void unit_dir_disk(struct unit_dir *dir);
 /* A mounted tmpfs of that size; false, with a line printed, where nothing can be mounted. */
 bool unit_dir_small(struct unit_dir *dir, size_t bytes);
