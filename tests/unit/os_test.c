@@ -302,7 +302,7 @@ static void expect_holder(struct nv_file *file, uint64_t offset, uint64_t bytes,
 static void test_lock(void **state)
 {
     (void)state;
-    struct nv_file a, b, reader;
+    struct nv_file a, b;
     const char *path = unit_path(&dir, "a");
     unit_open(&a, path, NV_OPEN_WRITE | NV_OPEN_CREATE);
     unit_open(&b, path, NV_OPEN_WRITE);
@@ -323,12 +323,32 @@ static void test_lock(void **state)
     os->close(&b);
     expect_eq(os->lock(&a, 0, 1000), 0); /* a closed descriptor holds nothing */
 
-    unit_open(&reader, path, 0);
-    expect_eq(os->lock(&reader, 5000, 1), -EBADF);
     expect_eq(os->lock(&a, UINT64_MAX, 1), -EINVAL);
     expect_eq(os->lock(&a, 0, 0), -EINVAL); /* for fcntl: everything */
-    os->close(&reader);
     os->close(&a);
+}
+
+/* Who may not write shares with others like him, and nobody else. */
+static void test_lock_reader(void **state)
+{
+    (void)state;
+    struct nv_file writer, readers[2];
+    const char *path = unit_path(&dir, "a");
+    unit_open(&writer, path, NV_OPEN_WRITE | NV_OPEN_CREATE);
+    for (int i = 0; i < 2; i++) {
+        unit_open(&readers[i], path, 0);
+        expect_eq(os->lock(&readers[i], 100, 10), 0);
+    }
+    expect_eq(os->lock(&writer, 109, 1), -EAGAIN);
+    expect_holder(&writer, 0, 1000, NV_HOLDER_OFD, 100);
+    expect_eq(os->lock(&writer, 110, 1), 0);
+    expect_eq(os->lock(&readers[0], 110, 1), -EAGAIN);
+    os->close(&readers[0]);
+    expect_eq(os->lock(&writer, 109, 1), -EAGAIN);
+    expect_eq(os->unlock(&readers[1], 0, 1000), 0);
+    expect_eq(os->lock(&writer, 109, 1), 0);
+    os->close(&readers[1]);
+    os->close(&writer);
 }
 
 /* The kernel lists locks by owner; the lowest is named whoever came first. */
@@ -469,21 +489,14 @@ static void test_pause(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(test_open),
-        test(test_open_special),
-        test(test_open_link),
-        test(test_open_standard),
-        test(test_stat),
-        test(test_stat_space),
-        test(test_set_owner),
-        test(test_names),
-        test(test_resolve),
-        test(test_resolve_endless),
-        test(test_lock),
-        test(test_lock_lowest),
-        test(test_lock_other_process),
-        test(test_lock_forked),
-        test(test_clock_random),
+        test(test_open),        test(test_open_special),
+        test(test_open_link),   test(test_open_standard),
+        test(test_stat),        test(test_stat_space),
+        test(test_set_owner),   test(test_names),
+        test(test_resolve),     test(test_resolve_endless),
+        test(test_lock),        test(test_lock_reader),
+        test(test_lock_lowest), test(test_lock_other_process),
+        test(test_lock_forked), test(test_clock_random),
         test(test_pause),
     };
     unit_begin();
