@@ -318,8 +318,10 @@ int nv_commit_harden(struct nvmmio *handle)
                        "file in every process and open it again to recover",
                        home->path, nvmmio_strerror(error));
     }
+    if (shared->log_durable < 2 || home->log.header.file_bytes != shared->log_file_bytes)
+        error = nv_log_used(&home->log, shared->log_file_bytes); /* durable with the next fence, as it needs to be */
     shared->log_durable = handle->sealed.seq;
-    if (home->medium.ops->instant) {
+    if (!error && home->medium.ops->instant) {
         /* The fence of a log on another kind of medium does not cover home. */
         if (home->log.medium.ops != home->medium.ops)
             error = nv_medium_fence(&home->medium);
@@ -377,6 +379,18 @@ static int store_lines(struct nvmmio *handle)
     return error;
 }
 
+/* The content in whose place home carries the nonce is in the log's header, durably before a later
+ * record can tell recovery to begin behind this one. */
+static int cover(struct nvmmio *handle, const uint8_t *head)
+{
+    struct nv_home *home = handle->home;
+    const struct nv_shared *shared = home->share.shared;
+    uint32_t at = shared->mark.nonce_at;
+    if (!shared->mark_bytes || memcmp(head + at, shared->head + at, NVMMIO_NONCE_BYTES) == 0)
+        return 0;
+    return nv_log_cover(&home->log, head + at);
+}
+
 /* Whole blocks, ascending: one write for each run of neighbours, home's marked first bytes in the
  * same one. */
 static int store_runs(struct nvmmio *handle, const uint8_t *raw_head)
@@ -416,7 +430,8 @@ static int apply_staged(struct nvmmio *handle, uint8_t *head)
     uint8_t raw[HEAD_BYTES];
     int error = 0;
     copy_head(handle, head);
-    if (handle->zero_pending != NV_NO_ZERO)
+    error = cover(handle, head);
+    if (!error && handle->zero_pending != NV_NO_ZERO)
         error = nv_home_zero(home, nv_max(handle->zero_pending, shared->mark_bytes),
                              nv_align_up(old_bytes, NV_LINE_BYTES));
     if (!home->medium.ops->mapped) {
@@ -485,6 +500,8 @@ int nv_commit_apply(struct nvmmio *handle)
     int error = handle->cursor.spills
                     ? nv_replay_range(home, handle->cursor.first, handle->cursor.head, head)
                     : apply_staged(handle, head);
+    if (!error && handle->cursor.spills)
+        error = cover(handle, head);
     if (error) {
         /* Committed, but home holds a part of it only: the next open repeats it from the log. */
         atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);

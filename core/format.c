@@ -25,7 +25,7 @@ bool nv_header_valid(const struct nv_header *header)
         return false;
     if (header->version != NV_LOG_VERSION)
         return true; /* whole, but for another program: the caller refuses it by its version */
-    return (header->state == NV_HEADER_LIVE || header->state == NV_HEADER_EMPTY) &&
+    return header->state >= NV_HEADER_NEW && header->state <= NV_HEADER_EMPTY &&
            header->segment_bytes >= NV_BLOCK_BYTES &&
            header->segment_bytes <= NVMMIO_LOG_BYTES_MAX &&
            header->segment_bytes % NV_LINE_BYTES == 0 && header->base_bytes <= INT64_MAX &&

@@ -31,8 +31,9 @@
 #define NV_SEGMENT_OVERFLOW 2u
 
 enum nv_header_state {
-    NV_HEADER_LIVE = 1,  /* records may follow */
-    NV_HEADER_EMPTY = 2, /* home has everything; what follows counts for nothing */
+    NV_HEADER_NEW = 1,   /* records may follow */
+    NV_HEADER_USED = 2,  /* records follow: a log in which none is found is damaged */
+    NV_HEADER_EMPTY = 3, /* home has everything; what follows counts for nothing */
 };
 
 struct nv_header {
@@ -45,14 +46,15 @@ struct nv_header {
     uint64_t home_birth_ns;
     uint64_t segment_bytes;
     uint64_t base_bytes; /* size of home's content when the log was made, or emptied */
+    uint64_t file_bytes; /* the log was so long, durably: a shorter one was cut off */
     uint32_t mark_bytes;
     uint32_t nonce_at;
     uint8_t mask[NVMMIO_MARK_BYTES];
     uint8_t empty[NVMMIO_MARK_BYTES];
-    uint8_t home_id[NVMMIO_NONCE_BYTES]; /* what home carries at nonce_at while it is marked */
+    uint8_t covered[NVMMIO_NONCE_BYTES]; /* content of home in whose place the nonce stands */
     uint64_t hash; /* of everything before it */
 };
-_Static_assert(sizeof(struct nv_header) == 80 + 256 + 16 + 8, "no padding");
+_Static_assert(sizeof(struct nv_header) == 88 + 256 + 16 + 8, "no padding");
 
 enum nv_record_kind {
     NV_RECORD_COMMIT = 1,  /* a transaction, or the end of one that spilled */

@@ -50,6 +50,21 @@ static int sidecar_names(struct nv_home *home, const char *log_dir)
     return length < 0 ? -ENOMEM : 0;
 }
 
+/* What the first handle wants of the file; later ones share it. */
+static int configure(struct nv_home *home, const struct nvmmio_options *options)
+{
+    home->settings = (struct nv_settings){
+        .medium = options->medium,
+        .log_bytes = options->log_bytes,
+    };
+    if (options->mark)
+        home->settings.mark = *options->mark;
+    free(home->log_path);
+    free(home->page_path);
+    home->log_path = home->page_path = NULL;
+    return sidecar_names(home, options->log_dir);
+}
+
 static int home_open(struct nv_process *process, const char *path,
                      const struct nvmmio_options *options, struct nv_home **out)
 {
@@ -63,10 +78,6 @@ static int home_open(struct nv_process *process, const char *path,
     pthread_mutex_init(&home->mutex, NULL);
     pthread_mutex_init(&home->growth, NULL);
     home->process = process;
-    home->settings.medium = options->medium;
-    home->settings.log_bytes = options->log_bytes;
-    if (options->mark)
-        home->settings.mark = *options->mark;
     int error = os->open(os, path, flags, options->mode, &home->file);
     if ((options->flags & NVMMIO_READ_ONLY) &&
         (error == -EACCES || error == -EROFS || error == -EPERM)) {
@@ -80,7 +91,7 @@ static int home_open(struct nv_process *process, const char *path,
     home->path = strdup(path);
     error = home->path ? os->stat(&home->file, &home->stat) : -ENOMEM;
     if (!error)
-        error = sidecar_names(home, options->log_dir);
+        error = configure(home, options);
     if (error) {
         (void)os->close(&home->file);
         home_free(home);
@@ -113,6 +124,8 @@ int nv_home_acquire(struct nv_process *process, const char *path,
             home->next = process->homes;
             process->homes = home;
         }
+    } else if (!error && home->references == 0) {
+        error = configure(home, options); /* left over from an open that did not come to a join */
     }
     if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);
@@ -219,10 +232,28 @@ static int join_passive(struct nv_home *home)
     return error;
 }
 
-static int join_first(struct nv_home *home)
+/* Files that a predecessor left when it died while it made them. */
+static void remove_leftovers(struct nv_home *home)
 {
+    char *aside = nv_log_aside(home->log_path);
+    if (aside)
+        (void)home->file.os->unlink(home->file.os, aside);
+    free(aside);
+}
+
+static int join_first(struct nv_home *home, bool read_only)
+{
+    const struct nv_os *os = home->file.os;
     struct nv_shared *shared = home->share.shared;
+    struct nv_file_stat stat;
     uint64_t recoveries = 0;
+    if (read_only && os->stat_path(os, home->log_path, &stat) == 0)
+        return nv_fail(-EROFS,
+                       "%s has a log that must be merged first, and is opened read-only: open it "
+                       "for writing, or run \"nvmmio recover\" on it",
+                       home->path);
+    if (!read_only)
+        remove_leftovers(home);
     int error = nv_recover_home(home, home->progress, home->progress_context);
     if (error == -ENOENT)
         error = 0;
@@ -248,7 +279,7 @@ static int join_others(struct nv_home *home)
     return 0;
 }
 
-static int join(struct nv_home *home, int timeout_ms)
+static int join(struct nv_home *home, int timeout_ms, bool read_only)
 {
     int error = nv_medium_probe(&home->file, home->settings.medium, &home->probe);
     if (error)
@@ -265,7 +296,7 @@ static int join(struct nv_home *home, int timeout_ms)
         return error;
     error = nv_medium_open(&home->medium, home->probe.ops, &home->file, true, HOME_STEP_BYTES);
     if (!error) {
-        error = first ? join_first(home) : join_others(home);
+        error = first ? join_first(home, read_only) : join_others(home);
         if (error) {
             nv_log_close(&home->log);
             nv_medium_close(&home->medium);
@@ -282,7 +313,7 @@ static int join(struct nv_home *home, int timeout_ms)
     return error;
 }
 
-int nv_home_join(struct nv_home *home, int timeout_ms)
+int nv_home_join(struct nv_home *home, int timeout_ms, bool read_only)
 {
     int error = 0;
     pthread_mutex_lock(&home->mutex);
@@ -290,7 +321,7 @@ int nv_home_join(struct nv_home *home, int timeout_ms)
         if (home->file.os == NULL)
             error = nv_fail(-ESTALE, "%s was closed", home->path);
         else
-            error = join(home, timeout_ms);
+            error = join(home, timeout_ms, read_only);
     }
     if (!error)
         home->members++;
@@ -352,7 +383,6 @@ static int home_sync_size(struct nv_home *home)
 static int create_log(struct nv_home *home)
 {
     struct nv_shared *shared = home->share.shared;
-    bool adopted = false;
     struct nv_log_plan plan = {
         .path = home->log_path,
         .medium = home->settings.medium,
@@ -362,9 +392,9 @@ static int create_log(struct nv_home *home)
     };
     int error = home->file.os->stat(&home->file, &plan.home);
     if (shared->mark.bytes)
-        memcpy(plan.nonce_content, shared->head + shared->mark.nonce_at, NVMMIO_NONCE_BYTES);
+        memcpy(plan.covered, shared->head + shared->mark.nonce_at, NVMMIO_NONCE_BYTES);
     if (!error)
-        error = nv_log_create(&home->log, home->file.os, &plan, &adopted);
+        error = nv_log_create(&home->log, home->file.os, &plan);
     if (error)
         return error;
     if (shared->mark_bytes) {
@@ -473,8 +503,15 @@ void nv_home_raw_head(const struct nv_home *home, const uint8_t *head, uint64_t 
     const struct nv_header *header = &home->log.header;
     for (uint32_t i = 0; i < HEAD_BYTES; i++)
         raw[i] = content_bytes ? (uint8_t)(head[i] ^ header->mask[i]) : header->empty[i];
-    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES; i++)
-        raw[header->nonce_at + i] ^= header->nonce[i];
+    memcpy(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES);
+}
+
+void nv_home_unmark_head(const struct nv_home *home, const uint8_t *raw, uint8_t *head)
+{
+    const struct nv_header *header = &home->log.header;
+    for (uint32_t i = 0; i < HEAD_BYTES; i++)
+        head[i] = (uint8_t)(raw[i] ^ header->mask[i]);
+    memcpy(head + header->nonce_at, header->covered, NVMMIO_NONCE_BYTES);
 }
 
 int nv_home_store_head(struct nv_home *home, const uint8_t *head, uint64_t content_bytes)

@@ -57,8 +57,8 @@ int nv_home_acquire(struct nv_process *process, const char *path,
                     const struct nvmmio_options *options, struct nv_home **home);
 void nv_home_release(struct nv_home *home);
 
-/* +1 member.  The first of this process joins the others, or recovers. */
-int nv_home_join(struct nv_home *home, int timeout_ms);
+/* +1 member.  The first of this process joins the others, or recovers (with read_only: -EROFS). */
+int nv_home_join(struct nv_home *home, int timeout_ms, bool read_only);
 /* -1 member.  The last of all processes leaves an ordinary file behind. */
 int nv_home_leave(struct nv_home *home, int timeout_ms);
 
@@ -76,6 +76,8 @@ int nv_home_reserve(struct nv_home *home, uint64_t bytes);
 /* The first bytes of the content as home must carry them while the log lives. */
 void nv_home_raw_head(const struct nv_home *home, const uint8_t *head, uint64_t content_bytes,
                       uint8_t *raw);
+/* And back; of a placeholder comes nothing of use. */
+void nv_home_unmark_head(const struct nv_home *home, const uint8_t *raw, uint8_t *head);
 /* Store the first bytes of the content as home must carry them while the log lives. */
 int nv_home_store_head(struct nv_home *home, const uint8_t *head, uint64_t content_bytes);
 /* Content [from, to) becomes zeros. */

@@ -14,7 +14,7 @@ int nv_handle_join(struct nvmmio *handle, int timeout_ms)
 {
     if (handle->joined)
         return 0;
-    int error = nv_home_join(handle->home, timeout_ms);
+    int error = nv_home_join(handle->home, timeout_ms, handle->read_only);
     if (error)
         return error;
     error = nv_share_slot_claim(&handle->home->share, &handle->slot);

@@ -1,6 +1,7 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base.h"
@@ -11,40 +12,56 @@
 
 /* ---- making and opening ------------------------------------------------------------------ */
 
+static int header_load(struct nv_log *log, struct nv_header copies[2], bool valid[2])
+{
+    int error = 0;
+    for (unsigned i = 0; i < 2 && !error; i++) {
+        error = nv_medium_load(&log->medium, i * (uint64_t)NV_HEADER_COPY_BYTES, &copies[i],
+                               sizeof copies[i]);
+        valid[i] = !error && nv_header_valid(&copies[i]);
+    }
+    return error;
+}
+
+static unsigned header_newest(const struct nv_header copies[2], const bool valid[2])
+{
+    return !valid[0] || (valid[1] && copies[1].generation > copies[0].generation);
+}
+
+/* Over the older copy: should this one be torn, the newer one still counts.  Not fenced. */
 static int header_write(struct nv_log *log)
 {
-    struct nv_header *header = &log->header;
-    header->generation++;
-    nv_header_finish(header);
-    uint64_t offset = (header->generation & 1) * NV_HEADER_COPY_BYTES;
-    int error = nv_medium_store(&log->medium, offset, header, sizeof *header);
-    return error ? error : nv_medium_fence(&log->medium);
+    struct nv_header copies[2];
+    bool valid[2];
+    int error = header_load(log, copies, valid);
+    if (error)
+        return error;
+    unsigned newest = header_newest(copies, valid);
+    log->header.generation = valid[newest] ? copies[newest].generation + 1 : 1;
+    nv_header_finish(&log->header);
+    return nv_medium_store(&log->medium, (1 - newest) * (uint64_t)NV_HEADER_COPY_BYTES,
+                           &log->header, sizeof log->header);
 }
 
 static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes)
 {
     struct nv_header copies[2];
-    memset(copies, 0, sizeof copies);
-    for (unsigned i = 0; i < 2; i++) {
-        if (file_bytes < (i + 1) * (uint64_t)NV_HEADER_COPY_BYTES)
-            continue;
-        int error = nv_medium_load(&log->medium, i * (uint64_t)NV_HEADER_COPY_BYTES, &copies[i],
-                                   sizeof copies[i]);
-        if (error)
-            return error;
-    }
-    bool valid[2] = {nv_header_valid(&copies[0]), nv_header_valid(&copies[1])};
-    if (!valid[0] && !valid[1]) {
-        /* The header is durable before anything follows it. */
-        if (file_bytes <= NV_HEADER_BYTES)
-            return -ENODATA;
+    bool valid[2] = {false, false};
+    int error = file_bytes >= NV_HEADER_BYTES ? header_load(log, copies, valid) : 0;
+    if (error)
+        return error;
+    /* A log gets its name with a whole header in it. */
+    if (!valid[0] && !valid[1])
         return nv_fail(-EUCLEAN,
                        "%s is not a log of nvmmio, or its header is damaged; nothing was changed. "
                        "Restore it, or move it away to give up what only it holds",
                        path);
-    }
-    unsigned newest = !valid[0] || (valid[1] && copies[1].generation > copies[0].generation);
-    log->header = copies[newest];
+    log->header = copies[header_newest(copies, valid)];
+    if (log->header.version == NV_LOG_VERSION &&
+        file_bytes < log->header.file_bytes)
+        return nv_fail(-EUCLEAN, "%s was cut off; nothing was changed. Restore it, or move it away "
+                                 "to give up what only it held",
+                       path);
     if (log->header.version != NV_LOG_VERSION)
         return nv_fail(-EUCLEAN, "%s has log format %u, this is nvmmio %s with format %u; recover it "
                                  "with the version that wrote it",
@@ -95,31 +112,26 @@ void nv_log_close(struct nv_log *log)
     log->open = false;
 }
 
-/* A log of somebody who died before its first record. */
-static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan,
-                 bool *adopted)
+/* A log of somebody who died before its first record.  -ENOENT: it was of no use, and is gone. */
+static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
 {
-    struct nv_scan scan;
+    struct nv_scan scan = {.any = false};
     int error = nv_log_open(log, os, plan->path, &plan->home.id, true, plan->medium);
-    if (error == -ENODATA) {
-        error = os->unlink(os, plan->path);
-        return error ? error : -ENOENT;
-    }
     if (error)
         return error;
-    error = nv_log_scan(log, &scan);
-    if (!error && scan.any && log->header.state == NV_HEADER_LIVE)
+    bool emptied = log->header.state == NV_HEADER_EMPTY;
+    if (!emptied)
+        error = nv_log_scan(log, &scan);
+    if (!error && scan.any)
         error = nv_fail(-EUCLEAN, "the log %s holds commits that were not expected there",
                         plan->path);
-    if (!error && log->header.state == NV_HEADER_EMPTY) {
-        nv_log_close(log);
-        error = os->unlink(os, plan->path);
-        return error ? error : -ENOENT;
-    }
-    *adopted = !error;
+    if (!error && !emptied)
+        return 0;
+    nv_log_close(log);
     if (error)
-        nv_log_close(log);
-    return error;
+        return error;
+    error = os->unlink(os, plan->path);
+    return error ? error : -ENOENT;
 }
 
 /* All of a mapped log is touched once, so that no commit meets a page fault. */
@@ -144,8 +156,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     *header = (struct nv_header){
         .magic = NV_LOG_MAGIC,
         .version = NV_LOG_VERSION,
-        .state = NV_HEADER_LIVE,
-        .generation = 1, /* copy 0 first: a log that was never completed is short */
+        .state = NV_HEADER_NEW,
         .home_inode = plan->home.id.inode,
         .home_birth_ns = plan->home.id.birth_ns,
         .base_bytes = plan->content_bytes,
@@ -159,9 +170,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
         error = 0;
     if (!error)
         error = os->random(os, header->nonce, sizeof header->nonce);
-    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && plan->mark->bytes; i++)
-        header->home_id[i] = (uint8_t)(header->nonce[i] ^ plan->nonce_content[i] ^
-                                       plan->mark->mask[plan->mark->nonce_at + i]);
+    memcpy(header->covered, plan->covered, sizeof header->covered);
     if (!error)
         error = nv_medium_probe(&log->file, plan->medium, &log->probe);
     if (error)
@@ -174,57 +183,106 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     if (error)
         return error;
     log->open = true;
-    error = nv_medium_reserve(&log->medium, NV_HEADER_BYTES);
+    uint64_t end = log->medium.ops->mapped ? nv_segment_start(log, NV_SEGMENT_OVERFLOW)
+                                           : NV_HEADER_BYTES;
+    header->file_bytes = end;
+    error = nv_medium_reserve(&log->medium, end);
     if (!error && log->medium.ops->mapped) /* size and blocks; before any store to the mapping */
         error = os->sync_data(&log->file);
     if (!error)
+        error = prefault(log);
+    if (!error)
         error = header_write(log);
+    return error ? error : nv_medium_fence(&log->medium);
+}
+
+/* Under another name first: a log has its name only with a whole header in it. */
+static int make(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
+{
+    char *aside = nv_log_aside(plan->path);
+    if (!aside)
+        return nv_fail(-ENOMEM, "out of memory");
+    *log = (struct nv_log){.open = false};
+    (void)os->unlink(os, aside); /* of somebody who died here */
+    int error = os->open(os, aside,
+                         NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
+                         plan->home.mode & 0777, &log->file);
+    if (error) {
+        (void)nv_fail(error, "cannot create the log %s: %s", plan->path, nvmmio_strerror(error));
+        goto out;
+    }
+    error = fill_new(log, os, plan);
+    if (!error)
+        error = os->rename(os, aside, plan->path);
     if (!error)
         error = os->sync_directory(os, plan->path);
-    if (!error && log->medium.ops->mapped) {
-        error = nv_medium_reserve(&log->medium, nv_segment_start(log, NV_SEGMENT_OVERFLOW));
-        if (!error)
-            error = prefault(log);
-    }
+    if (!error)
+        goto out;
+    (void)nv_fail(error, "cannot make the log %s: %s", plan->path, nvmmio_strerror(error));
+    if (log->open)
+        nv_log_close(log);
+    else
+        (void)os->close(&log->file);
+    (void)os->unlink(os, aside);
+    (void)os->unlink(os, plan->path);
+out:
+    free(aside);
     return error;
 }
 
-int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan,
-                  bool *adopted)
+int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
 {
-    *adopted = false;
-    for (int tries = 0; tries < 3; tries++) {
-        *log = (struct nv_log){.open = false};
-        int error = os->open(
-            os, plan->path, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
-            plan->home.mode & 0777, &log->file);
-        if (error == -EEXIST) {
-            error = adopt(log, os, plan, adopted);
-            if (error == -ENOENT)
-                continue;
+    struct nv_file_stat stat;
+    if (os->stat_path(os, plan->path, &stat) == 0) {
+        int error = adopt(log, os, plan);
+        if (error != -ENOENT)
             return error;
-        }
-        if (error)
-            return nv_fail(error, "cannot create the log %s: %s", plan->path,
-                           nvmmio_strerror(error));
-        error = fill_new(log, os, plan);
-        if (!error)
-            return 0;
-        if (log->open)
-            nv_log_close(log);
-        else
-            (void)os->close(&log->file);
-        (void)os->unlink(os, plan->path);
-        return nv_fail(error, "cannot make the log %s: %s", plan->path, nvmmio_strerror(error));
     }
-    return nv_fail(-EBUSY, "the log %s comes and goes", plan->path);
+    return make(log, os, plan);
+}
+
+char *nv_log_aside(const char *path)
+{
+    char *aside = NULL;
+    return asprintf(&aside, "%s-new", path) < 0 ? NULL : aside;
+}
+
+int nv_log_reload(struct nv_log *log, const char *path)
+{
+    struct nv_file_stat stat;
+    int error = log->file.os->stat(&log->file, &stat);
+    return error ? error : header_read(log, path, stat.bytes);
+}
+
+int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES])
+{
+    memcpy(log->header.covered, covered, sizeof log->header.covered);
+    int error = header_write(log);
+    return error ? error : nv_medium_fence(&log->medium);
+}
+
+int nv_log_used(struct nv_log *log, uint64_t file_bytes)
+{
+    log->header.state = NV_HEADER_USED;
+    log->header.file_bytes = file_bytes;
+    return header_write(log);
+}
+
+int nv_log_cut(struct nv_log *log, uint64_t file_bytes)
+{
+    log->header.file_bytes = file_bytes;
+    int error = header_write(log);
+    if (!error)
+        error = nv_medium_fence(&log->medium);
+    return error ? error : log->medium.ops->shrink(&log->medium, file_bytes);
 }
 
 int nv_log_empty(struct nv_log *log, uint64_t content_bytes)
 {
     log->header.base_bytes = content_bytes;
     log->header.state = NV_HEADER_EMPTY;
-    return header_write(log);
+    int error = header_write(log);
+    return error ? error : nv_medium_fence(&log->medium);
 }
 
 /* ---- writing ------------------------------------------------------------------------------- */

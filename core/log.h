@@ -30,26 +30,36 @@ struct nv_log_plan {
     uint64_t log_bytes; /* 0: the medium's default */
     uint64_t content_bytes;
     const struct nvmmio_mark *mark;
-    uint8_t nonce_content[NVMMIO_NONCE_BYTES]; /* of home, at mark->nonce_at */
+    uint8_t covered[NVMMIO_NONCE_BYTES]; /* content of home at mark->nonce_at */
 };
 
 /*
- * Make a log with no records, durable together with its name.  *adopted: one was
- * there already, without a record, left by somebody who died while making it.
+ * Make a log with no records, durable together with its name.  One that is there
+ * already, without a record, is taken over: somebody died while he prepared.
  * -EUCLEAN: what is there is of another file, or holds records.
  */
-int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan,
-                  bool *adopted);
+int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan);
+/* The name under which a log is made, "<path>-new"; to be freed.  NULL: no memory. */
+char *nv_log_aside(const char *path);
 
 /*
  * Open what is there and read the header.  -ENOENT; -ELOOP: a symbolic link;
- * -EUCLEAN: no valid header, another version, or another home's;
- * -ENODATA: it was never completed, and can be removed.
+ * -EUCLEAN: no valid header, another version, or another home's.
  */
 int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
                 const struct nv_file_id *home, bool writable, enum nvmmio_medium medium);
 void nv_log_close(struct nv_log *log);
 
+/* A first commit is durable, in a file of `file_bytes`: from the next fence on, a log without
+ * records, or a shorter one, is damaged.  Called for the first two commits, so that both copies of
+ * the header say so, and for the first one after the file grew. */
+int nv_log_used(struct nv_log *log, uint64_t file_bytes);
+/* Cut the file to `file_bytes`, all durable on return. */
+int nv_log_cut(struct nv_log *log, uint64_t file_bytes);
+/* Durably: the content in whose place the nonce stands. */
+int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES]);
+/* Read the header again: another process may have changed it. */
+int nv_log_reload(struct nv_log *log, const char *path);
 /* Durably: the records count for nothing any more, home alone does, with content of this size. */
 int nv_log_empty(struct nv_log *log, uint64_t content_bytes);
 

@@ -243,6 +243,10 @@ int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
     /* A prepare counts as open only when it would be the next commit. */
     if (scan->prepare && prepare_seq != scan->last_seq + 1)
         scan->prepare = 0;
+    if (!error && !scan->any && !scan->prepare && log->header.state == NV_HEADER_USED)
+        error = nv_fail(-EUCLEAN, "the log is damaged: it held commits, and none can be read; "
+                                  "nothing was changed. Restore the log from a copy, or move it "
+                                  "away to go back to the state that home holds");
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
         error = find_damage(log, i, segment_limit(log, i, stat.bytes), scan);
     return error;

@@ -40,6 +40,12 @@ static int check_options(const struct nvmmio_options *options)
         (mark->bytes > NVMMIO_MARK_BYTES || mark->nonce_at > mark->bytes ||
          mark->bytes - mark->nonce_at < NVMMIO_NONCE_BYTES))
         return nv_fail(-EINVAL, "the mark's nonce does not lie in its %u bytes", mark->bytes);
+    if (options->flags & ~(uint32_t)(NVMMIO_READ_ONLY | NVMMIO_CREATE | NVMMIO_CREATE_NEW |
+                                     NVMMIO_DEFER))
+        return nv_fail(-EINVAL, "flags 0x%x are unknown", options->flags);
+    if (options->timeout_ms < -1)
+        return nv_fail(-EINVAL, "timeout_ms %d is out of range; use -1 for no limit",
+                       (int)options->timeout_ms);
     if ((options->flags & NVMMIO_CREATE_NEW) && !(options->flags & NVMMIO_CREATE))
         return nv_fail(-EINVAL, "NVMMIO_CREATE_NEW needs NVMMIO_CREATE");
     return 0;
@@ -134,8 +140,10 @@ int nvmmio_lock(struct nvmmio *handle, enum nvmmio_lock lock, int timeout_ms)
     int error = check_here(handle);
     if (error)
         return error;
-    if (lock < NVMMIO_SHARED || lock > NVMMIO_EXCLUSIVE)
+    if (lock < NVMMIO_UNLOCKED || lock > NVMMIO_EXCLUSIVE)
         return nv_fail(-EINVAL, "lock %d is unknown", (int)lock);
+    if (lock == NVMMIO_UNLOCKED)
+        return 0;
     if (handle->read_only && lock > NVMMIO_SHARED)
         return nv_fail(-EROFS, "%s is open read-only", handle->home->path);
     error = nv_lock_raise(handle, level_of(lock), timeout_ms);

@@ -74,9 +74,10 @@ enum {
  * Bytes that home carries while its log holds, or may hold, commits that are
  * not in home durably, and that reads through nvmmio never show.  An adapter
  * whose format has room for it uses them to make other programs refuse the
- * file.  Home = content XOR mask over the first `bytes` bytes; the 16 bytes at
- * `nonce_at` are XORed with the log's nonce as well, which ties home to its log.
- * While the content is empty, home begins with `empty` (nonce added) instead.
+ * file.  Home = content XOR mask over the first `bytes` bytes; in place of the 16
+ * bytes at `nonce_at` stands the log's nonce, which ties home to its log (a
+ * commit that changes the content there costs a second fence).  While the
+ * content is empty, home begins with `empty` instead of content XOR mask.
  * A file without a log that equals `empty` wherever `sign` is not 0 is taken for
  * a marked home whose log is elsewhere, and refused.
  */
@@ -287,7 +288,7 @@ struct nvmmio_info {
     uint64_t home_file_bytes;  /* size of the file, with what is preallocated */
     uint64_t log_bytes;        /* bound of the log */
     uint64_t log_file_bytes;   /* size of the log now; 0: there is none */
-    uint64_t commits;          /* sequence number of the last commit applied to home */
+    uint64_t commits;          /* number of the last commit applied to home; recovery starts anew */
     uint64_t commits_durable;  /* home holds this one durably; later ones need the log */
     uint32_t processes;        /* that have the file open now */
     char why[192];             /* why this medium, in words */

@@ -171,15 +171,10 @@ static int report_log(const struct nv_os *os, const char *log_path,
         report->log_file_bytes = log_stat.bytes;
     if (report->state == NVMMIO_STATE_PLAIN)
         report->state = NVMMIO_STATE_CRASHED;
-    if (error == -ENODATA) {
-        nv_text_copy(report->detail, sizeof report->detail,
-                     "the log was never completed; the next open removes it");
-        return 0;
-    }
     if (!error) {
         report->home_bytes = log.header.base_bytes;
         memset(&scan, 0, sizeof scan);
-        if (log.header.state == NV_HEADER_LIVE)
+        if (log.header.state != NV_HEADER_EMPTY)
             error = nv_log_scan(&log, &scan);
         if (!error && scan.any) {
             report->home_bytes = scan.last_size;

@@ -116,7 +116,9 @@ int nvmmio_sync_many(struct nvmmio *const handles[], size_t count)
         for (size_t j = 0; j < i; j++)
             if (handles[j]->home == handles[i]->home && handles[j]->stage != NVMMIO_CLEAN)
                 error = nv_fail(-EINVAL, "%s is named twice", handles[i]->home->path);
-        if (handles[i]->stage == NVMMIO_PREPARED)
+        if (!nv_process_here(handles[i]->process))
+            error = nv_fail(-ECHILD, "this handle belongs to the parent process");
+        else if (handles[i]->stage == NVMMIO_PREPARED)
             error = nv_fail(-EBUSY, "%s has a prepared transaction", handles[i]->home->path);
         if (handles[i]->stage != NVMMIO_CLEAN)
             staged[multi.count++] = handles[i];

@@ -101,7 +101,8 @@ struct nv_os {
 
     enum nv_fs_kind (*fs_kind)(struct nv_file *file, char *name, size_t name_bytes);
 
-    /* Exclusive byte locks of the open file description, never waiting: -EAGAIN when taken. */
+    /* Byte locks of the open file description, never waiting: -EAGAIN when taken.  Exclusive; of a
+     * file that is not open for writing, shared with others of that kind. */
     int (*lock)(struct nv_file *file, uint64_t offset, uint64_t bytes);
     int (*unlock)(struct nv_file *file, uint64_t offset, uint64_t bytes);
     /* The first lock by somebody else in the range; `where` is its first byte. */

@@ -269,7 +269,9 @@ static int lock_call(struct nv_file *file, int command, short type, uint64_t off
 static int posix_lock(struct nv_file *file, uint64_t offset, uint64_t bytes)
 {
     struct flock lock;
-    return lock_call(file, F_OFD_SETLK, F_WRLCK, offset, bytes, &lock);
+    /* Without the right to write, the kernel gives shared locks only. */
+    const bool reader = (fcntl(file->fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+    return lock_call(file, F_OFD_SETLK, reader ? F_RDLCK : F_WRLCK, offset, bytes, &lock);
 }
 
 static int posix_unlock(struct nv_file *file, uint64_t offset, uint64_t bytes)

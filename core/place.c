@@ -88,7 +88,7 @@ static void cut_overflow(struct nv_home *home)
     if (shared->log_file_bytes <= end || shared->log_segment == NV_SEGMENT_OVERFLOW ||
         atomic_load(&shared->home_durable) < shared->log_last[NV_SEGMENT_OVERFLOW])
         return;
-    if (home->log.medium.ops->shrink(&home->log.medium, end) == 0)
+    if (nv_log_cut(&home->log, end) == 0)
         shared->log_file_bytes = end;
 }
 

@@ -145,17 +145,15 @@ int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress 
               void *context)
 {
     struct progress progress = {call, context, 0, 0};
-    uint8_t head[HEAD_BYTES];
-    const struct nv_header *header = &home->log.header;
+    uint8_t raw[HEAD_BYTES];
+    uint8_t head[HEAD_BYTES] = {0};
     if (!scan->any)
         return 0;
-    int error = nv_medium_load(&home->medium, 0, head, sizeof head);
+    int error = nv_medium_load(&home->medium, 0, raw, sizeof raw);
     if (error)
         return error;
-    for (uint32_t i = 0; i < HEAD_BYTES && home->share.shared->mark_bytes; i++)
-        head[i] ^= header->mask[i];
-    for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && home->share.shared->mark_bytes; i++)
-        head[header->nonce_at + i] ^= header->nonce[i];
+    if (home->share.shared->mark_bytes)
+        nv_home_unmark_head(home, raw, head);
     for (uint32_t i = 0; i < NV_SEGMENTS; i++)
         progress.total += scan->runs[i].end - scan->runs[i].first;
     /* Unconditionally and in order: a difference is right only upon the commit before it. */
@@ -340,7 +338,9 @@ static int take_over(struct nv_home *home)
         if (error)
             return error;
     }
-    int error = nv_log_scan(&home->log, &scan);
+    int error = nv_log_reload(&home->log, home->log_path);
+    if (!error)
+        error = nv_log_scan(&home->log, &scan);
     if (!error)
         error = resolve_prepared(home, &scan);
     if (!error && scan.any)
@@ -348,6 +348,12 @@ static int take_over(struct nv_home *home)
     if (!error && scan.any)
         error = nv_replay(home, &scan, NULL, NULL);
     if (error || !scan.any)
+        return error;
+    const struct nv_header *header = &home->log.header;
+    if (memcmp(shared->head + header->nonce_at, header->covered, NVMMIO_NONCE_BYTES) != 0 &&
+        shared->mark_bytes)
+        error = nv_log_cover(&home->log, shared->head + header->nonce_at);
+    if (error)
         return error;
     if (home->medium.ops->instant) {
         error = nv_medium_fence(&home->medium);
@@ -385,7 +391,7 @@ int nv_take_over(struct nv_home *home)
 
 static bool carries_nonce(const struct nv_header *header, const uint8_t *raw)
 {
-    return memcmp(raw + header->nonce_at, header->home_id, NVMMIO_NONCE_BYTES) == 0;
+    return memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) == 0;
 }
 
 /* Nothing but zeros from `from` to the end: preallocated, and never written. */
@@ -440,10 +446,6 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     uint8_t raw[HEAD_BYTES] = {0};
     int error = nv_log_open(&home->log, os, home->log_path, &home->stat.id, true,
                             home->settings.medium);
-    if (error == -ENODATA) {
-        error = os->unlink(os, home->log_path);
-        return error ? error : -ENOENT;
-    }
     if (error)
         return error;
     const struct nv_header *header = &home->log.header;
@@ -452,7 +454,7 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     ssize_t got = os->pread(&home->file, raw, sizeof raw, 0);
     error = got < 0 ? (int)got : os->stat(&home->file, &stat);
     bool marked = header->mark_bytes && carries_nonce(header, raw);
-    bool live = header->state == NV_HEADER_LIVE;
+    bool live = header->state != NV_HEADER_EMPTY;
     memset(&scan, 0, sizeof scan);
     if (!error && live)
         error = nv_log_scan(&home->log, &scan);
@@ -478,11 +480,8 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
         error = nv_replay(home, &scan, progress, context);
         size = scan.last_size;
     } else if (!error) {
-        for (uint32_t i = 0; i < HEAD_BYTES && marked; i++)
-            raw[i] ^= header->mask[i];
-        for (uint32_t i = 0; i < NVMMIO_NONCE_BYTES && marked; i++)
-            raw[header->nonce_at + i] ^= header->nonce[i];
-        memcpy(shared->head, raw, sizeof raw);
+        if (marked)
+            nv_home_unmark_head(home, raw, shared->head);
     }
     if (error)
         return error;
@@ -506,8 +505,10 @@ int nv_retire(struct nv_home *home)
         if (error)
             return error;
     }
+    int error = nv_log_reload(&home->log, home->log_path);
     /* 1. Home durable, and cut: the log still repeats all of it. */
-    int error = nv_medium_fence(&home->medium);
+    if (!error)
+        error = nv_medium_fence(&home->medium);
     if (!error)
         error = home->medium.ops->shrink(&home->medium, nv_max(size, shared->mark_bytes));
     if (!error)

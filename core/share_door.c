@@ -160,9 +160,11 @@ static int page_create(struct nv_share *share, const char *path, const struct nv
     int error = os->open(os, path, NV_OPEN_NOFOLLOW, 0, &old);
     if (error == -ELOOP)
         return nv_fail(error, "%s is a symbolic link: remove it, nvmmio keeps a file there", path);
-    if (error == 0)
+    if (error && error != -ENOENT)
+        return nv_fail(error, "%s, where nvmmio keeps a file, cannot be used: %s; remove it", path,
+                       nvmmio_strerror(error));
+    if (error == 0) {
         (void)os->close(&old);
-    if (error != -ENOENT) {
         error = os->unlink(os, path);
         if (error)
             return nv_fail(error, "cannot remove the stale %s: %s", path, nvmmio_strerror(error));

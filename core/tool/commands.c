@@ -90,7 +90,7 @@ static void put_report(struct nv_output *output, const struct nv_tool_arguments 
         nv_output_text(output, "detail", report->detail);
     nv_output_bytes(output, "home_bytes", report->home_bytes);
     nv_output_bytes(output, "home_file_bytes", report->home_file_bytes);
-    if (*report->log_path)
+    if (report->state != NVMMIO_STATE_PLAIN && *report->log_path)
         nv_output_text(output, "log_path", report->log_path);
     nv_output_bytes(output, "log_file_bytes", report->log_file_bytes);
     if (report->state != NVMMIO_STATE_LIVE && report->state != NVMMIO_STATE_CRASHED)
