@@ -219,7 +219,8 @@ static void settle(struct nv_share *share)
     uint64_t pid = 0;
     uint64_t start = 0;
     uint64_t namespace = 0;
-    (void)os->process_self(os, &pid, &start, &namespace);
+    if (os->process_self(os, &pid, &start, &namespace) != 0)
+        pid = start = namespace = UINT64_MAX; /* nobody can tell whether it lives: the byte does */
     struct nv_resident *mine = &shared->residents[share->process];
     atomic_store(&mine->start_time, start);
     atomic_store(&mine->pid_namespace, namespace);

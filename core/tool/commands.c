@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/tool/progress.h"
 
@@ -72,6 +73,18 @@ static enum nv_tool_exit exit_of_state(enum nvmmio_state state)
     return NV_EXIT_DAMAGE;
 }
 
+/* A log that is looked for in a directory that is not there would pass for no log at all. */
+static bool log_dir_missing(const struct nv_tool_arguments *arguments, struct nv_output *output)
+{
+    struct stat status;
+    if (!arguments->log_dir || (stat(arguments->log_dir, &status) == 0 && S_ISDIR(status.st_mode)))
+        return false;
+    static const char reason[] = "--log-dir: no such directory";
+    fprintf(stderr, "nvmmio: %s: %s\n", reason, arguments->log_dir);
+    nv_output_error(output, -ENOTDIR, reason);
+    return true;
+}
+
 static int look(const struct nv_tool_arguments *arguments, struct nvmmio_report *report)
 {
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
@@ -107,6 +120,8 @@ static void put_report(struct nv_output *output, const struct nv_tool_arguments 
 static enum nv_tool_exit check(const struct nv_tool_arguments *arguments, struct nv_output *output)
 {
     struct nvmmio_report report;
+    if (log_dir_missing(arguments, output))
+        return NV_EXIT_IO;
     int error = look(arguments, &report);
     if (error)
         return fail(arguments, output, error);
@@ -148,6 +163,8 @@ static enum nv_tool_exit info(const struct nv_tool_arguments *arguments, struct 
 {
     struct nvmmio_report report;
     struct nvmmio_info home, log;
+    if (log_dir_missing(arguments, output))
+        return NV_EXIT_IO;
     int error = look(arguments, &report);
     if (error)
         return fail(arguments, output, error);
@@ -233,6 +250,8 @@ static enum nv_tool_exit recover(const struct nv_tool_arguments *arguments,
                                  struct nv_output *output)
 {
     struct nvmmio_report before, after;
+    if (log_dir_missing(arguments, output))
+        return NV_EXIT_IO;
     int error = look(arguments, &before);
     if (error)
         return fail(arguments, output, error);
