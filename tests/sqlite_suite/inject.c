@@ -9,6 +9,9 @@
  * a method that can report an error, the error is a hard one, as the suite calls
  * it; in xClose and xUnlock, which cannot, a benign one.
  *
+ * The suite also counts, in os_unix.c, how often a file was synced; that is counted
+ * here for the files of the extension.
+ *
  * At the end of the process one line is added to the file NVMMIO_SUITE_HITS: how
  * many errors of each kind reached the extension.
  */
@@ -17,6 +20,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,15 +28,20 @@
 #include <stdlib.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
-/* The suite's own counters, in the testfixture's os.c. */
+/* The suite's own counters, in the testfixture's os.c and os_unix.c. */
 extern int sqlite3_io_error_hit;
 extern int sqlite3_io_error_hardhit;
 extern int sqlite3_io_error_pending;
 extern int sqlite3_io_error_persist;
 extern int sqlite3_diskfull_pending;
 extern int sqlite3_diskfull;
+extern int sqlite3_sync_count;
+extern int sqlite3_fullsync_count;
+
+static const sqlite3_io_methods *patched(const sqlite3_io_methods *methods);
 
 /* Where the testfixture's own code is: calls from there are os_unix.c's. */
 extern const char __executable_start[];
@@ -66,13 +75,16 @@ static bool count_hit(void)
     return true;
 }
 
-/* Whether the call made from `caller` is to fail, with errno set. */
-static bool fails(const void *caller, bool takes_space)
+/* Whether the call on `fd` made from `caller` is to fail, with errno set. */
+static bool fails(int fd, const void *caller, bool takes_space)
 {
     const uintptr_t at = (uintptr_t)caller;
+    struct statfs fs;
 
     if (place == OUTSIDE || (at >= (uintptr_t)__executable_start && at < (uintptr_t)etext))
         return false;
+    if (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
+        return false; /* not a file of the database */
     if ((sqlite3_io_error_persist && sqlite3_io_error_hit) || sqlite3_io_error_pending-- == 1) {
         errno = EIO;
         return count_hit();
@@ -107,7 +119,7 @@ static void *next(const char *name)
         static type(*real) parameters;                                                             \
         if (!real)                                                                                 \
             *(void **)&real = next(#name);                                                         \
-        return fails(__builtin_return_address(0), takes_space) ? -1 : real arguments;              \
+        return fails(fd, __builtin_return_address(0), takes_space) ? -1 : real arguments;          \
     }
 
 REPLACE(ssize_t, pread, (int fd, void *to, size_t bytes, off_t at), (fd, to, bytes, at), false)
@@ -131,6 +143,18 @@ static const sqlite3_io_methods *original(sqlite3_file *file)
     return tables[i].original;
 }
 
+/* The end of a method: the extension may have given the file other methods. */
+static void leave(sqlite3_file *file, enum place before)
+{
+    int i = 0;
+
+    place = before;
+    while (i < tables_used && file->pMethods != &tables[i].patched)
+        i++;
+    if (file->pMethods && i == tables_used)
+        file->pMethods = patched(file->pMethods);
+}
+
 #define METHOD(name, original_name, where, parameters, arguments)                                  \
     static int name parameters                                                                     \
     {                                                                                              \
@@ -138,7 +162,7 @@ static const sqlite3_io_methods *original(sqlite3_file *file)
         int status;                                                                                \
         place = where;                                                                             \
         status = original(file)->original_name arguments;                                          \
-        place = before;                                                                            \
+        leave(file, before);                                                                       \
         return status;                                                                             \
     }
 
@@ -148,13 +172,29 @@ METHOD(file_write, xWrite, HARD,
        (sqlite3_file * file, const void *from, int bytes, sqlite3_int64 at),
        (file, from, bytes, at))
 METHOD(file_truncate, xTruncate, HARD, (sqlite3_file * file, sqlite3_int64 bytes), (file, bytes))
-METHOD(file_sync, xSync, HARD, (sqlite3_file * file, int flags), (file, flags))
 METHOD(file_size, xFileSize, HARD, (sqlite3_file * file, sqlite3_int64 *bytes), (file, bytes))
 METHOD(file_lock, xLock, HARD, (sqlite3_file * file, int level), (file, level))
 METHOD(file_unlock, xUnlock, BENIGN, (sqlite3_file * file, int level), (file, level))
 METHOD(file_control, xFileControl, HARD, (sqlite3_file * file, int op, void *argument),
        (file, op, argument))
 METHOD(file_close, xClose, BENIGN, (sqlite3_file * file), (file))
+
+static int file_sync(sqlite3_file *file, int flags)
+{
+    const enum place before = place;
+    const int counted = sqlite3_sync_count;
+    int status;
+
+    place = HARD;
+    status = original(file)->xSync(file, flags);
+    leave(file, before);
+    if (sqlite3_sync_count == counted) {
+        sqlite3_sync_count++;
+        if ((flags & 0x0F) == SQLITE_SYNC_FULL)
+            sqlite3_fullsync_count++;
+    }
+    return status;
+}
 
 static const sqlite3_io_methods *patched(const sqlite3_io_methods *methods)
 {
@@ -193,9 +233,7 @@ static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
 
     place = HARD;
     status = vfs_open(vfs, name, file, flags, out);
-    place = before;
-    if (file->pMethods)
-        file->pMethods = patched(file->pMethods);
+    leave(file, before);
     return status;
 }
 
