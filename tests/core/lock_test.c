@@ -50,7 +50,7 @@ static char answer(int result)
 }
 
 /*
- * S R E: lock at once; W: EXCLUSIVE, waiting for ever; u s: unlock to none or
+ * N S R E: lock at once (N: UNLOCKED); W: EXCLUSIVE, waiting for ever; u s: unlock to none or
  * shared; w: stage 'b' at 0; c: sync; r: rollback; g: the byte at 0; ?: whether
  * anybody holds RESERVED.
  */
@@ -61,6 +61,8 @@ static char actor_do(struct nvmmio *handle, char what)
     int result;
 
     switch (what) {
+    case 'N':
+        return answer(nvmmio_lock(handle, NVMMIO_UNLOCKED, 0));
     case 'S':
         return answer(nvmmio_lock(handle, NVMMIO_SHARED, 0));
     case 'R':
@@ -166,6 +168,11 @@ static void play(const char *schedule)
 static void play_both(const char *schedule)
 {
     for (int remote = 0; remote < 2; remote++) {
+        struct nvmmio *handle = engine_open(scratch.path);
+
+        engine_fill(handle, 0, 1, 'a');
+        check_ok(nvmmio_sync(handle));
+        engine_close(handle);
         actors_start(remote != 0);
         play(schedule);
         actors_end();
@@ -207,6 +214,7 @@ static void a_level_that_is_held_is_a_success(void **state)
 {
     (void)state;
     play_both("0S+ 0S+ 0R+ 0S+ 0R+ 0E+ 0R+ 0S+ 0E+ 1Sb 0s+ 0s+ 1S+ 0u+ 0u+ 0u+");
+    play_both("0N+ 0S+ 0N+ 0R+ 0N+ 1Rb 0u+ 1R+");
 }
 
 static void a_write_takes_reserved_and_a_sync_gives_it_back(void **state)

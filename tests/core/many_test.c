@@ -80,7 +80,11 @@ static void commit_many(void *argument)
     trace_end();
 }
 
-/* All files hold the same commit, acknowledged or begun; nothing lies about. */
+/* Times that files of a decision were left and decide nothing: they were made, then came the end.
+ */
+static int orphans;
+
+/* All files hold the same commit, acknowledged or begun; nothing that counts lies about. */
 static void verify_all(void)
 {
     uint8_t first = 0, last = (uint8_t)atomic_load(acknowledged);
@@ -100,7 +104,17 @@ static void verify_all(void)
         engine_check_plain(file_path(i));
     }
     check(first >= last && first <= last + 1);
-    check_text(scratch_list(&scratch), "a b c ");
+    bool orphaned = false;
+
+    for (const char *name = scratch_list(&scratch); *name; name += strcspn(name, " ") + 1) {
+        bool orphan = strncmp(name, "a-nvmmio-multi-", 15) == 0 ||
+                      strncmp(name + 1, "-nvmmio-part-", 13) == 0;
+
+        if (!orphan)
+            check(name[1] == ' ' && name[0] >= 'a' && name[0] <= 'c');
+        orphaned |= orphan;
+    }
+    orphans += orphaned;
 }
 
 static void many_commit_as_one(void **state)
@@ -109,7 +123,9 @@ static void many_commit_as_one(void **state)
     restart();
     child_run(commit_many, NULL);
     check_eq(atomic_load(acknowledged), 3);
+    orphans = 0;
     verify_all();
+    check_eq(orphans, 0);
 }
 
 static void many_commit_as_one_whenever_one_dies(void **state)
@@ -126,6 +142,8 @@ static void many_commit_as_one_whenever_one_dies(void **state)
             break;
     }
     check_note("%s", "");
+    printf("%d orphans\n", orphans);
+    check(orphans <= 3 * 60); /* three commits; the calls before the first prepare of each */
 }
 
 static void many_of_none_and_of_one(void **state)
@@ -205,8 +223,8 @@ static void prepare_and_kill(bool with_child)
     (void)snprintf(prepared.child, sizeof(prepared.child), "%s", scratch_file(&scratch, "child"));
     prepared.with_child = with_child;
     touch(prepared.super);
-    if (with_child)
-        touch(prepared.child);
+    if (with_child) /* as a journal's trailer does, it names the super */
+        file_write(prepared.child, prepared.super, strlen(prepared.super) + 1);
     child_start(&child, prepare_and_die, NULL);
     child_expect(&child, 'k');
     child_kill(&child);
@@ -260,7 +278,7 @@ static void both_gone_is_refused(void **state)
     check_eq(unlink(prepared.super), 0);
     check_eq(unlink(prepared.child), 0);
     check_error(nvmmio_open(scratch.path, NULL, &handle), -EUCLEAN);
-    check(strstr(nvmmio_last_error(), "super") || strstr(nvmmio_last_error(), prepared.super));
+    check(strstr(nvmmio_last_error(), prepared.super) != NULL);
     touch(prepared.super); /* the decision comes back: it can be opened again */
     handle = engine_open(scratch.path);
     engine_check_fill(handle, 0, 100, 1);

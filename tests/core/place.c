@@ -194,6 +194,7 @@ void scratch_make_in(struct scratch *scratch, const char *root)
                           root, (int)getpid(), place.scratches++);
 
     check(length > 0 && (size_t)length < sizeof(scratch->directory));
+    check_note("%s", "");
     (void)snprintf(scratch->path, sizeof(scratch->path), "%s/db", scratch->directory);
     if (mkdir(scratch->directory, 0755) == 0)
         return;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/sql/harness.h"
 
@@ -47,6 +48,8 @@ static void every_mode_to_every_mode(void **state)
         check_eq(sql_int(db, "SELECT sum(v) FROM t"), 9);
         digest = sql_digest(db);
         sql_close(db);
+        if (i / 6 == 5 || i % 6 == 5) /* left from WAL mode, where journals are the stock VFS's */
+            (void)unlink(scratch_file(&scratch, "db-journal"));
         stock_reads(scratch.path, digest);
         db = sql_open(scratch.path, NULL);
         check_text(sql_text(db, "PRAGMA journal_mode"),
@@ -254,12 +257,16 @@ static void wal_refused_on_demand(void **state)
     SKIP_UNLESS_NVMMIO();
     db = sql_open(scratch.path, "wal=refuse");
     sql_do(db, "CREATE TABLE t(v); INSERT INTO t VALUES(1)");
-    check(sql_try(db, "PRAGMA journal_mode = wal") != SQLITE_OK ||
-          strcmp(sql_text(db, "PRAGMA journal_mode"), "wal") != 0);
-    check_text(sql_text(db, "PRAGMA journal_mode"), "delete");
+    check(sql_try(db, "PRAGMA journal_mode = wal") != SQLITE_OK);
+    check(sqlite3_errmsg(db)[0] != '\0');
+    /* This connection may believe itself in WAL mode; the file is not, and goes on. */
     sql_do(db, "INSERT INTO t VALUES(2)");
     sql_close(db);
     stock_reads(scratch.path, 0);
+    db = sql_open(scratch.path, "wal=refuse");
+    check_text(sql_text(db, "PRAGMA journal_mode"), "delete");
+    check_eq(sql_int(db, "SELECT count(*) FROM t"), 2);
+    sql_close(db);
     db = stock_open(scratch.path, NULL);
     sql_do(db, "PRAGMA journal_mode = wal");
     sql_close(db);
