@@ -120,7 +120,7 @@ static void *work(void *argument)
  * the clock, for they may wait for each other. */
 static double run_slice(const struct side *side, const struct slice *slice)
 {
-    struct worker workers[THREADS_MAX];
+    struct worker workers[THREADS_MAX] = {0};
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, NULL, side->threads);
     for (unsigned i = 0; i < side->threads; i++) {

@@ -14,7 +14,8 @@ int nv_store_map_open(struct nv_store_map *map, const char *path, uint64_t bytes
         return -errno;
     for (size_t i = 0; i < map->bytes; i += PAGE_BYTES) {
         volatile uint8_t *page = map->base + i;
-        *page = *page;
+        const uint8_t same = *page;
+        *page = same;
     }
     return 0;
 }

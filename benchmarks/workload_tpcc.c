@@ -223,7 +223,7 @@ static int order_line(struct nv_workload *workload, int64_t district, int64_t or
 static int new_order(struct nv_workload *workload)
 {
     int64_t district = pick(workload, DISTRICTS), customer = pick(workload, CUSTOMERS);
-    int64_t lines = 4 + pick(workload, 11);
+    int64_t lines = 4 + pick(workload, 11), now = ++workload->clock;
     bool unknown_item = nv_random_below(&workload->random, 100) == 0;
     if (ASK(workload, GET_WAREHOUSE, 1) != SQLITE_ROW)
         return -1;
@@ -235,8 +235,7 @@ static int new_order(struct nv_workload *workload)
         ASK(workload, GET_CUSTOMER, 1, district, customer) != SQLITE_ROW)
         return -1;
     take(workload, GET_CUSTOMER, 0);
-    if (ASK(workload, ADD_ORDER, 1, district, order, customer, ++workload->clock, lines) !=
-            SQLITE_DONE ||
+    if (ASK(workload, ADD_ORDER, 1, district, order, customer, now, lines) != SQLITE_DONE ||
         ASK(workload, ADD_NEW_ORDER, 1, district, order) != SQLITE_DONE)
         return -1;
     for (int64_t number = 1; number <= lines; number++) {
@@ -254,6 +253,7 @@ static int new_order(struct nv_workload *workload)
 static int payment(struct nv_workload *workload)
 {
     int64_t district = pick(workload, DISTRICTS), amount = pick(workload, 5000), customer;
+    int64_t now = ++workload->clock;
     if (ASK(workload, PAY_WAREHOUSE, 1, amount) != SQLITE_DONE ||
         ASK(workload, PAY_DISTRICT, 1, district, amount) != SQLITE_DONE ||
         pick_customer(workload, district, &customer) != 0 ||
@@ -261,7 +261,7 @@ static int payment(struct nv_workload *workload)
         return -1;
     take(workload, GET_CUSTOMER, 3);
     if (ASK(workload, PAY_CUSTOMER, 1, district, customer, amount) != SQLITE_DONE ||
-        ASK(workload, ADD_HISTORY, customer, district, ++workload->clock, amount) != SQLITE_DONE)
+        ASK(workload, ADD_HISTORY, customer, district, now, amount) != SQLITE_DONE)
         return -1;
     workload->payments++;
     return nv_workload_step(workload->statements[COMMIT]);

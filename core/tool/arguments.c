@@ -44,7 +44,7 @@ static const char documentation[] =
 
 static void check_usage(const struct nv_tool_arguments *arguments, struct argp_state *state)
 {
-    if (!nv_tool_find(arguments->command))
+    if (!nv_tool_knows(arguments->command))
         argp_error(state, "no such command: %s", arguments->command);
     if (!arguments->path)
         argp_error(state, "%s: %s is missing", arguments->command,
@@ -109,7 +109,7 @@ int nv_tool_main(int argc, char **argv)
     nv_output_start(&output, stdout, arguments.json);
     if (arguments.json)
         nv_output_text(&output, "command", arguments.command);
-    enum nv_tool_exit exit_code = nv_tool_find(arguments.command)(&arguments, &output);
+    enum nv_tool_exit exit_code = nv_tool_run(&arguments, &output);
     if (!nv_output_finish(&output, (int)exit_code)) {
         fprintf(stderr, "nvmmio: cannot write the answer to the standard output\n");
         exit_code = NV_EXIT_IO;

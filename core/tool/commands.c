@@ -8,6 +8,9 @@
 
 #include "core/tool/progress.h"
 
+typedef enum nv_tool_exit nv_tool_command(const struct nv_tool_arguments *arguments,
+                                          struct nv_output *output);
+
 static enum nv_tool_exit exit_of_error(int error)
 {
     switch (-error) {
@@ -73,18 +76,6 @@ static enum nv_tool_exit exit_of_state(enum nvmmio_state state)
     return NV_EXIT_DAMAGE;
 }
 
-/* A log that is looked for in a directory that is not there would pass for no log at all. */
-static bool log_dir_missing(const struct nv_tool_arguments *arguments, struct nv_output *output)
-{
-    struct stat status;
-    if (!arguments->log_dir || (stat(arguments->log_dir, &status) == 0 && S_ISDIR(status.st_mode)))
-        return false;
-    static const char reason[] = "--log-dir: no such directory";
-    fprintf(stderr, "nvmmio: %s: %s\n", reason, arguments->log_dir);
-    nv_output_error(output, -ENOTDIR, reason);
-    return true;
-}
-
 static int look(const struct nv_tool_arguments *arguments, struct nvmmio_report *report)
 {
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
@@ -120,8 +111,6 @@ static void put_report(struct nv_output *output, const struct nv_tool_arguments 
 static enum nv_tool_exit check(const struct nv_tool_arguments *arguments, struct nv_output *output)
 {
     struct nvmmio_report report;
-    if (log_dir_missing(arguments, output))
-        return NV_EXIT_IO;
     int error = look(arguments, &report);
     if (error)
         return fail(arguments, output, error);
@@ -163,8 +152,6 @@ static enum nv_tool_exit info(const struct nv_tool_arguments *arguments, struct 
 {
     struct nvmmio_report report;
     struct nvmmio_info home, log;
-    if (log_dir_missing(arguments, output))
-        return NV_EXIT_IO;
     int error = look(arguments, &report);
     if (error)
         return fail(arguments, output, error);
@@ -250,8 +237,6 @@ static enum nv_tool_exit recover(const struct nv_tool_arguments *arguments,
                                  struct nv_output *output)
 {
     struct nvmmio_report before, after;
-    if (log_dir_missing(arguments, output))
-        return NV_EXIT_IO;
     int error = look(arguments, &before);
     if (error)
         return fail(arguments, output, error);
@@ -280,7 +265,22 @@ static enum nv_tool_exit recover(const struct nv_tool_arguments *arguments,
     return NV_EXIT_OK;
 }
 
-nv_tool_command *nv_tool_find(const char *name)
+static enum nv_tool_exit refuse(const char *path, const char *reason, struct nv_output *output)
+{
+    fprintf(stderr, "nvmmio: %s: %s\n", path, reason);
+    if (output->object)
+        nv_output_text(output, "path", path);
+    nv_output_error(output, -EINVAL, reason);
+    return NV_EXIT_IO;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static nv_tool_command *find(const char *name)
 {
     static const struct {
         const char *name;
@@ -293,4 +293,20 @@ nv_tool_command *nv_tool_find(const char *name)
             return commands[i].run;
     }
     return NULL;
+}
+
+bool nv_tool_knows(const char *command)
+{
+    return find(command);
+}
+
+enum nv_tool_exit nv_tool_run(const struct nv_tool_arguments *arguments, struct nv_output *output)
+{
+    nv_tool_command *run = find(arguments->command);
+    if (run != probe && is_directory(arguments->path))
+        return refuse(arguments->path, "is a directory, where a file is asked for", output);
+    /* A log that is looked for in a directory that is not there would pass for no log at all. */
+    if (arguments->log_dir && !is_directory(arguments->log_dir))
+        return refuse(arguments->log_dir, "no such directory (--log-dir)", output);
+    return run(arguments, output);
 }

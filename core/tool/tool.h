@@ -31,9 +31,8 @@ struct nv_tool_arguments {
 /* The whole program, from arguments to exit code; leaves by exit() on --help and wrong usage. */
 int nv_tool_main(int argc, char **argv);
 
-/* NULL: no such command. */
-typedef enum nv_tool_exit nv_tool_command(const struct nv_tool_arguments *arguments,
-                                          struct nv_output *output);
-nv_tool_command *nv_tool_find(const char *name);
+/* A command, from arguments that are complete to exit code. */
+enum nv_tool_exit nv_tool_run(const struct nv_tool_arguments *arguments, struct nv_output *output);
+bool nv_tool_knows(const char *command);
 
 #endif

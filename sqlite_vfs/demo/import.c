@@ -50,9 +50,11 @@ static int prepare_import(struct importer *importer, const char *journal_mode)
     sqlite3 *db = importer->db;
     if (nv_database_execute(db, "PRAGMA synchronous=FULL") != 0)
         return -1;
-    snprintf(sql, sizeof(sql), "PRAGMA journal_mode=%s", journal_mode);
-    if (journal_mode && nv_database_execute(db, sql) != 0)
-        return -1;
+    if (journal_mode) {
+        snprintf(sql, sizeof(sql), "PRAGMA journal_mode=%s", journal_mode);
+        if (nv_database_execute(db, sql) != 0)
+            return -1;
+    }
     if (nv_database_execute(db, schema) != 0 ||
         nv_database_prepare(db, "BEGIN", &importer->begin) != 0 ||
         nv_database_prepare(db, "COMMIT", &importer->commit) != 0 ||

@@ -257,13 +257,13 @@ static void test_log_dir_reaches_the_engine(void **state)
 {
     (void)state;
     crashed_report();
-    strcpy(fake.report.log_path, "/logs/a.db-nvmmio");
-    fake.log_dir_expected = "/logs";
+    strcpy(fake.report.log_path, "/tmp/a.db-nvmmio");
+    fake.log_dir_expected = "/tmp";
     fake.log_place = (struct nvmmio_info){
         .home_medium = NVMMIO_MEDIUM_RAM, .survives_process = true, .why = "a memory file system"};
-    assert_int_equal(RUN("check", "a.db", "--log-dir", "/logs")->exit_code, 1);
-    assert_int_equal(RUN("recover", "a.db", "--log-dir=/logs")->exit_code, 0);
-    struct result *result = RUN("info", "--json", "a.db", "--log-dir=/logs");
+    assert_int_equal(RUN("check", "a.db", "--log-dir", "/tmp")->exit_code, 1);
+    assert_int_equal(RUN("recover", "a.db", "--log-dir=/tmp")->exit_code, 0);
+    struct result *result = RUN("info", "--json", "a.db", "--log-dir=/tmp");
     json_t *object = parse(result);
     assert_string_equal(json_string_value(json_object_get(object, "medium")), "page");
     assert_string_equal(json_string_value(json_object_get(object, "log_medium")), "ram");
@@ -271,6 +271,18 @@ static void test_log_dir_reaches_the_engine(void **state)
     assert_true(json_is_false(json_object_get(object, "survives_power")));
     assert_true(json_is_true(json_object_get(object, "survives_process")));
     json_decref(object);
+}
+
+static void test_log_dir_must_be_there(void **state)
+{
+    (void)state;
+    static char *const commands[] = {"info", "check", "recover"};
+    fake.recover_forbidden = true;
+    for (size_t c = 0; c < 3; c++) {
+        struct result *result = RUN(commands[c], "a.db", "--log-dir=/tmp/no/such");
+        assert_int_equal(result->exit_code, 5);
+        assert_contains(result->err, "/tmp/no/such: no such directory (--log-dir)");
+    }
 }
 
 static void test_stats_are_of_live_files(void **state)
@@ -378,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup(test_dry_run_recovers_nothing, reset),
         cmocka_unit_test_setup(test_recover_shows_progress_on_a_terminal_only, reset),
         cmocka_unit_test_setup(test_log_dir_reaches_the_engine, reset),
+        cmocka_unit_test_setup(test_log_dir_must_be_there, reset),
         cmocka_unit_test_setup(test_stats_are_of_live_files, reset),
         cmocka_unit_test_setup(test_probe, reset),
         cmocka_unit_test_setup(test_wrong_usage_names_what_is_wrong, reset),
