@@ -295,12 +295,27 @@ int nv_commit_spill(struct nvmmio *handle)
 
 /* ---- making it durable --------------------------------------------------------------------------- */
 
-int nv_commit_unseal(struct nvmmio *handle)
+static int take_seal_back(struct nvmmio *handle)
 {
     int error = nv_log_erase(&handle->home->log, handle->cursor.last);
     handle->cursor = handle->unsealed;
     handle->stage = NVMMIO_STAGED;
     return error;
+}
+
+int nv_commit_unseal(struct nvmmio *handle)
+{
+    /* Durably: what was rolled back must not come again with the next crash. */
+    int error = take_seal_back(handle);
+    if (!error)
+        error = nv_medium_fence(&handle->home->log.medium);
+    if (!error)
+        return 0;
+    atomic_store(&handle->home->share.shared->health, NV_HEALTH_NO_WRITES);
+    return nv_fail(-EIO,
+                   "a transaction on %s could not be taken back durably (%s): it is in doubt. "
+                   "Close the file in every process and open it again to recover",
+                   handle->home->path, nvmmio_strerror(error));
 }
 
 int nv_commit_harden(struct nvmmio *handle)
@@ -311,7 +326,7 @@ int nv_commit_harden(struct nvmmio *handle)
     atomic_fetch_add_explicit(&shared->counters.fences, 1, memory_order_relaxed);
     if (error) {
         /* First of all the seal is taken back: a process that looks now must not find it. */
-        (void)nv_commit_unseal(handle);
+        (void)take_seal_back(handle);
         atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
         return nv_fail(-EIO,
                        "a commit to %s could not be made durable (%s): it is in doubt. Close the "

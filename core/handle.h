@@ -46,7 +46,7 @@ struct nvmmio {
 /* ---- lock.c: levels.  NONE < SHARED < RESERVED < EXCLUSIVE; EXCLUSIVE tries leave PENDING. ---- */
 
 int nv_lock_raise(struct nvmmio *handle, enum nv_level level, int timeout_ms);
-/* To NONE or SHARED (or leave RESERVED as it is with level RESERVED). */
+/* To NONE, SHARED or RESERVED. */
 void nv_lock_lower(struct nvmmio *handle, enum nv_level level);
 enum nv_level nv_lock_level(const struct nvmmio *handle);
 /* Join the home if that has not been done. */

@@ -391,8 +391,10 @@ static int create_log(struct nv_home *home)
         .mark = &shared->mark,
     };
     int error = home->file.os->stat(&home->file, &plan.home);
-    if (shared->mark.bytes)
-        memcpy(plan.covered, shared->head + shared->mark.nonce_at, NVMMIO_NONCE_BYTES);
+    /* Home's name first: a log must not outlive the file that it is for. */
+    if (!error)
+        error = home->file.os->sync_directory(home->file.os, home->path);
+    memcpy(plan.head, shared->head, sizeof plan.head);
     if (!error)
         error = nv_log_create(&home->log, home->file.os, &plan);
     if (error)
@@ -511,7 +513,7 @@ void nv_home_unmark_head(const struct nv_home *home, const uint8_t *raw, uint8_t
     const struct nv_header *header = &home->log.header;
     for (uint32_t i = 0; i < HEAD_BYTES; i++)
         head[i] = (uint8_t)(raw[i] ^ header->mask[i]);
-    memcpy(head + header->nonce_at, header->covered, NVMMIO_NONCE_BYTES);
+    memcpy(head + header->nonce_at, header->head + header->nonce_at, NVMMIO_NONCE_BYTES);
 }
 
 int nv_home_store_head(struct nv_home *home, const uint8_t *head, uint64_t content_bytes)

@@ -163,6 +163,10 @@ void nv_lock_lower(struct nvmmio *handle, enum nv_level level)
     struct nv_home *home = handle->home;
     if (!handle->joined)
         return;
+    if (level == NV_LEVEL_RESERVED && handle->writing > NV_LEVEL_RESERVED) {
+        handle->writing = NV_LEVEL_RESERVED;
+        nv_share_writer_lower(&home->share, handle->slot);
+    }
     if (level == NV_LEVEL_SHARED && !handle->reading && handle->writing != NV_LEVEL_NONE) {
         /* Nobody can apply while the writer word is ours: SHARED is had without asking. */
         atomic_exchange(&home->share.shared->slots[handle->slot].state, NV_LEVEL_SHARED);

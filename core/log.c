@@ -43,6 +43,15 @@ static int header_write(struct nv_log *log)
                            &log->header, sizeof log->header);
 }
 
+/* Durable on return; and so is what was written before, lest both copies be torn at once. */
+static int header_replace(struct nv_log *log)
+{
+    int error = nv_medium_fence(&log->medium);
+    if (!error)
+        error = header_write(log);
+    return error ? error : nv_medium_fence(&log->medium);
+}
+
 static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes)
 {
     struct nv_header copies[2];
@@ -170,7 +179,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
         error = 0;
     if (!error)
         error = os->random(os, header->nonce, sizeof header->nonce);
-    memcpy(header->covered, plan->covered, sizeof header->covered);
+    memcpy(header->head, plan->head, sizeof header->head);
     if (!error)
         error = nv_medium_probe(&log->file, plan->medium, &log->probe);
     if (error)
@@ -256,9 +265,8 @@ int nv_log_reload(struct nv_log *log, const char *path)
 
 int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES])
 {
-    memcpy(log->header.covered, covered, sizeof log->header.covered);
-    int error = header_write(log);
-    return error ? error : nv_medium_fence(&log->medium);
+    memcpy(log->header.head + log->header.nonce_at, covered, NVMMIO_NONCE_BYTES);
+    return header_replace(log);
 }
 
 int nv_log_used(struct nv_log *log, uint64_t file_bytes)
@@ -271,18 +279,16 @@ int nv_log_used(struct nv_log *log, uint64_t file_bytes)
 int nv_log_cut(struct nv_log *log, uint64_t file_bytes)
 {
     log->header.file_bytes = file_bytes;
-    int error = header_write(log);
-    if (!error)
-        error = nv_medium_fence(&log->medium);
+    int error = header_replace(log);
     return error ? error : log->medium.ops->shrink(&log->medium, file_bytes);
 }
 
-int nv_log_empty(struct nv_log *log, uint64_t content_bytes)
+int nv_log_empty(struct nv_log *log, uint64_t content_bytes, const uint8_t head[NVMMIO_MARK_BYTES])
 {
+    memcpy(log->header.head, head, sizeof log->header.head);
     log->header.base_bytes = content_bytes;
     log->header.state = NV_HEADER_EMPTY;
-    int error = header_write(log);
-    return error ? error : nv_medium_fence(&log->medium);
+    return header_replace(log);
 }
 
 /* ---- writing ------------------------------------------------------------------------------- */

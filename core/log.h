@@ -30,7 +30,7 @@ struct nv_log_plan {
     uint64_t log_bytes; /* 0: the medium's default */
     uint64_t content_bytes;
     const struct nvmmio_mark *mark;
-    uint8_t covered[NVMMIO_NONCE_BYTES]; /* content of home at mark->nonce_at */
+    uint8_t head[NVMMIO_MARK_BYTES]; /* its first bytes */
 };
 
 /*
@@ -60,8 +60,10 @@ int nv_log_cut(struct nv_log *log, uint64_t file_bytes);
 int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES]);
 /* Read the header again: another process may have changed it. */
 int nv_log_reload(struct nv_log *log, const char *path);
-/* Durably: the records count for nothing any more, home alone does, with content of this size. */
-int nv_log_empty(struct nv_log *log, uint64_t content_bytes);
+/* Durably: the records count for nothing any more, home alone does, with content of this size and
+ * with these first bytes. */
+int nv_log_empty(struct nv_log *log, uint64_t content_bytes,
+                 const uint8_t head[NVMMIO_MARK_BYTES]);
 
 /* ---- writing --------------------------------------------------------------------------- */
 

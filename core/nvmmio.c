@@ -185,7 +185,7 @@ int nvmmio_lock_reserved(struct nvmmio *handle, bool *reserved)
 static void settle_locks(struct nvmmio *handle)
 {
     if (handle->stage == NVMMIO_CLEAN && nv_lock_level(handle) > handle->asked &&
-        handle->asked < NV_LEVEL_RESERVED)
+        handle->asked <= NV_LEVEL_RESERVED)
         nv_lock_lower(handle, handle->asked);
 }
 

@@ -321,7 +321,7 @@ static void clear_prepared(struct nv_home *home, const struct nv_scan *scan)
 /* A fence that a dead process had begun says nothing: make the accepted records durable again. */
 static int persist_again(struct nv_home *home, const struct nv_scan *scan)
 {
-    int error = 0;
+    int error = nv_log_rewrite(&home->log, 0, NV_HEADER_BYTES);
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
         if (scan->runs[i].last_seq > scan->tail)
             error = nv_log_rewrite(&home->log, scan->runs[i].first, scan->runs[i].end);
@@ -350,8 +350,8 @@ static int take_over(struct nv_home *home)
     if (error || !scan.any)
         return error;
     const struct nv_header *header = &home->log.header;
-    if (memcmp(shared->head + header->nonce_at, header->covered, NVMMIO_NONCE_BYTES) != 0 &&
-        shared->mark_bytes)
+    if (shared->mark_bytes && memcmp(shared->head + header->nonce_at,
+                                     header->head + header->nonce_at, NVMMIO_NONCE_BYTES) != 0)
         error = nv_log_cover(&home->log, shared->head + header->nonce_at);
     if (error)
         return error;
@@ -389,9 +389,31 @@ int nv_take_over(struct nv_home *home)
 
 /* ---- recovery by the first to come ------------------------------------------------------------------ */
 
-static bool carries_nonce(const struct nv_header *header, const uint8_t *raw)
+enum head_state {
+    HEAD_MARKED,   /* wholly */
+    HEAD_TORN,     /* a mark half put on, or half taken off */
+    HEAD_CONTENT,  /* not marked */
+    HEAD_FOREIGN,  /* written by somebody else */
+};
+
+/* What home's first bytes are, where the header knows the content.  A crash may leave any 8
+ * aligned bytes of a store by themselves. */
+static enum head_state head_state(const struct nv_home *home, const uint8_t *raw)
 {
-    return memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) == 0;
+    const struct nv_header *header = &home->log.header;
+    uint8_t marked[HEAD_BYTES];
+    bool all_marked = true;
+    bool all_content = true;
+    nv_home_raw_head(home, header->head, header->base_bytes, marked);
+    for (size_t i = 0; i < HEAD_BYTES; i += sizeof(uint64_t)) {
+        bool is_marked = memcmp(raw + i, marked + i, sizeof(uint64_t)) == 0;
+        bool is_content = memcmp(raw + i, header->head + i, sizeof(uint64_t)) == 0;
+        if (!is_marked && !is_content)
+            return HEAD_FOREIGN;
+        all_marked = all_marked && is_marked;
+        all_content = all_content && is_content;
+    }
+    return all_content ? HEAD_CONTENT : all_marked ? HEAD_MARKED : HEAD_TORN;
 }
 
 /* Nothing but zeros from `from` to the end: preallocated, and never written. */
@@ -437,6 +459,45 @@ static int remove_log(struct nv_home *home)
     return 0;
 }
 
+/* A log without records: home is as it was when the log was made, or emptied, but for the mark. */
+static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t file_bytes)
+{
+    struct nv_shared *shared = home->share.shared;
+    const struct nv_header *header = &home->log.header;
+    enum head_state state = header->mark_bytes ? head_state(home, raw) : HEAD_CONTENT;
+    uint64_t size = size_without_records(home, file_bytes, state <= HEAD_TORN);
+    if (state > HEAD_TORN) {
+        int error = 0;
+        if (size < file_bytes && state == HEAD_CONTENT)
+            error = home->medium.ops->shrink(&home->medium, size);
+        if (!error) /* the size, before the log that knows it goes */
+            error = home->file.os->sync_data(&home->file);
+        return error ? error : remove_log(home);
+    }
+    memcpy(shared->head, header->head, HEAD_BYTES);
+    atomic_store(&shared->content_bytes, size);
+    int error = nv_medium_reserve(&home->medium, nv_max(file_bytes, HEAD_BYTES));
+    return error ? error : nv_retire(home);
+}
+
+static int recover_used(struct nv_home *home, struct nv_scan *scan, uint64_t file_bytes,
+                        nvmmio_progress *progress, void *context)
+{
+    struct nv_shared *shared = home->share.shared;
+    int error = resolve_prepared(home, scan);
+    if (!error)
+        error = persist_again(home, scan);
+    if (!error)
+        error = nv_medium_reserve(&home->medium, nv_max(file_bytes, shared->mark_bytes));
+    if (!error)
+        error = nv_replay(home, scan, progress, context);
+    if (error)
+        return error;
+    atomic_store(&shared->content_bytes, scan->last_size);
+    clear_prepared(home, scan);
+    return nv_retire(home);
+}
+
 int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *context)
 {
     const struct nv_os *os = home->file.os;
@@ -453,42 +514,19 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     shared->mark_bytes = header->mark_bytes ? HEAD_BYTES : 0;
     ssize_t got = os->pread(&home->file, raw, sizeof raw, 0);
     error = got < 0 ? (int)got : os->stat(&home->file, &stat);
-    bool marked = header->mark_bytes && carries_nonce(header, raw);
-    bool live = header->state != NV_HEADER_EMPTY;
     memset(&scan, 0, sizeof scan);
-    if (!error && live)
+    if (!error && header->state != NV_HEADER_EMPTY)
         error = nv_log_scan(&home->log, &scan);
     if (error)
         return error;
-    if (header->mark_bytes && !marked && live && (scan.any || scan.prepare))
+    if (!scan.any && !scan.prepare)
+        return recover_unused(home, raw, stat.bytes);
+    if (header->mark_bytes && memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) != 0)
         return nv_fail(-EUCLEAN,
                        "%s holds commits for %s, which was replaced or changed by another program "
                        "since; nothing was changed. Move the log away to go on without them",
                        home->log_path, home->path);
-    uint64_t size = size_without_records(home, stat.bytes, marked);
-    if (header->mark_bytes && !marked) { /* never marked, or unmarked already: an ordinary file */
-        if (size < stat.bytes)
-            error = home->medium.ops->shrink(&home->medium, size);
-        return error ? error : remove_log(home);
-    }
-    error = resolve_prepared(home, &scan);
-    if (!error)
-        error = persist_again(home, &scan);
-    if (!error)
-        error = nv_medium_reserve(&home->medium, nv_max(stat.bytes, shared->mark_bytes));
-    if (!error && scan.any) {
-        error = nv_replay(home, &scan, progress, context);
-        size = scan.last_size;
-    } else if (!error) {
-        if (marked)
-            nv_home_unmark_head(home, raw, shared->head);
-    }
-    if (error)
-        return error;
-    atomic_store(&shared->content_bytes, size);
-    if (live)
-        clear_prepared(home, &scan);
-    return nv_retire(home);
+    return recover_used(home, &scan, stat.bytes, progress, context);
 }
 
 /* ---- back to an ordinary file ------------------------------------------------------------------------ */
@@ -515,7 +553,7 @@ int nv_retire(struct nv_home *home)
         error = os->sync_data(&home->file);
     /* 2. The log durably empty: from here on home alone counts. */
     if (!error)
-        error = nv_log_empty(&home->log, size);
+        error = nv_log_empty(&home->log, size, shared->head);
     /* 3. The mark removed, durably.  (Home first made stock SQLite welcome, then an old log could
      * come back over what it writes.) */
     if (!error && marked && size)

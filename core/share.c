@@ -138,6 +138,14 @@ void nv_share_writer_release(struct nv_share *share)
         wake(shared);
 }
 
+void nv_share_writer_lower(struct nv_share *share, uint32_t slot)
+{
+    struct nv_shared *shared = share->shared;
+    uint32_t word = atomic_exchange(&shared->writer, writer_word(slot, NV_LEVEL_RESERVED));
+    if (word & WRITER_WAITED)
+        wake(shared);
+}
+
 enum nv_level nv_share_writer_level(const struct nv_share *share)
 {
     return writer_level(atomic_load(&share->shared->writer));

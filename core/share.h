@@ -146,6 +146,8 @@ int nv_share_reserved(struct nv_share *share, uint32_t slot, uint32_t *rival);
 int nv_share_exclusive(struct nv_share *share, uint32_t slot, uint32_t *rival);
 bool nv_share_is_writer(const struct nv_share *share, uint32_t slot);
 void nv_share_writer_release(struct nv_share *share);
+/* From PENDING or EXCLUSIVE back to RESERVED: readers may come again. */
+void nv_share_writer_lower(struct nv_share *share, uint32_t slot);
 void nv_share_reader_release(struct nv_share *share, uint32_t slot);
 
 /* What level another handle, or this one, holds of the writer word. */
