@@ -26,11 +26,11 @@ struct arguments {
     uint32_t drop[PROGRAM_OPS_MAX];
     uint32_t drop_count;
     const char *kind;
-    bool no_deaths, no_faults, shrink, list, sites, go_on;
+    bool no_deaths, no_faults, no_marks, no_aparts, no_makes, shrink, list, sites, go_on;
     uint32_t mutate;
 };
 
-enum { KEY_AT = 256, KEY_DROP, KEY_KIND, KEY_NO_DEATHS, KEY_NO_FAULTS, KEY_TRACE, KEY_MUTATE,
+enum { KEY_AT = 256, KEY_DROP, KEY_KIND, KEY_NO_DEATHS, KEY_NO_FAULTS, KEY_NO_MARKS, KEY_NO_APARTS, KEY_NO_MAKES, KEY_TRACE, KEY_MUTATE,
        KEY_SITES, KEY_SAMPLES, KEY_LIST, KEY_GO_ON };
 
 static const struct argp_option options[] = {
@@ -43,6 +43,9 @@ static const struct argp_option options[] = {
     {"kind", KEY_KIND, "small|mixed|large", 0, "programs of one kind only", 0},
     {"no-deaths", KEY_NO_DEATHS, NULL, 0, "no process dies", 0},
     {"no-faults", KEY_NO_FAULTS, NULL, 0, "no call fails", 0},
+    {"no-marks", KEY_NO_MARKS, NULL, 0, "no home carries a mark", 0},
+    {"no-aparts", KEY_NO_APARTS, NULL, 0, "no log has a directory of its own", 0},
+    {"no-makes", KEY_NO_MAKES, NULL, 0, "every home is there from the start", 0},
     {"shrink", 'S', NULL, 0, "make a failing program small", 0},
     {"at", KEY_AT, "PATH", 0, "only this path of crashes, as a failure prints it", 0},
     {"drop", KEY_DROP, "N,N,...", 0, "leave out operations, one after the other", 0},
@@ -110,6 +113,15 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_NO_FAULTS:
         arguments->no_faults = true;
         break;
+    case KEY_NO_MARKS:
+        arguments->no_marks = true;
+        break;
+    case KEY_NO_APARTS:
+        arguments->no_aparts = true;
+        break;
+    case KEY_NO_MAKES:
+        arguments->no_makes = true;
+        break;
     case 'S':
         arguments->shrink = true;
         break;
@@ -158,6 +170,9 @@ static void make_program(struct program *program, uint64_t seed, const struct ar
                     : arguments->kind[0] == 'm' ? PROGRAM_MIXED
                                                 : PROGRAM_LARGE;
     plan.deaths = way / 32 % 2 && !arguments->no_deaths;
+    plan.marks = !arguments->no_marks;
+    plan.aparts = !arguments->no_aparts;
+    plan.makes = !arguments->no_makes;
     plan.faults = way / 64 % 4 == 0 && !arguments->no_faults;
     program_make(program, seed, &plan);
 }
@@ -187,6 +202,12 @@ static void print_command(const struct arguments *arguments, const struct explor
         printf(" --no-deaths");
     if (arguments->no_faults)
         printf(" --no-faults");
+    if (arguments->no_marks)
+        printf(" --no-marks");
+    if (arguments->no_aparts)
+        printf(" --no-aparts");
+    if (arguments->no_makes)
+        printf(" --no-makes");
     if (arguments->mutate != SIM_NONE)
         printf(" --mutate %u", arguments->mutate);
     for (uint32_t i = 0; i < program->dropped_count; i++)

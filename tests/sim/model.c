@@ -6,7 +6,7 @@
 
 #include "core/base.h"
 
-#define SECTOR_BYTES 512u
+#define PREALLOCATED_BYTES ((size_t)2 << 20) /* a home grows in steps of it */
 
 /* ---- content ----------------------------------------------------------------------------------- */
 
@@ -168,35 +168,46 @@ uint64_t model_match(const struct model_file *file, uint64_t states, const uint8
     return matches;
 }
 
-/* Sector [from, from + bytes) of `data` as some state has it; zeros past a state's end. */
-static bool sector_matches(const struct model_file *file, uint64_t states, const uint8_t *data,
-                           size_t from, size_t bytes)
+/* Whether bytes [from, from + count) are as in a state; past its end it has zeros. */
+static bool block_matches(const struct content *state, const uint8_t *data, size_t from,
+                          size_t count)
 {
-    static const uint8_t zeros[SECTOR_BYTES];
-    for (uint32_t i = 0; i < file->count; i++) {
-        const struct content *state = &file->states[i];
-        if (!(states >> i & 1))
-            continue;
-        size_t there = from < state->bytes ? (size_t)nv_min(bytes, state->bytes - from) : 0;
-        if ((there == 0 || memcmp(data + from, state->data + from, there) == 0) &&
-            memcmp(data + from + there, zeros, bytes - there) == 0)
-            return true;
-    }
-    return false;
+    static const uint8_t zeros[NV_BLOCK_BYTES];
+    size_t there = from < state->bytes ? (size_t)nv_min(count, state->bytes - from) : 0;
+    return (there == 0 || memcmp(data, state->data + from, there) == 0) &&
+           memcmp(data + there, zeros, count - there) == 0;
 }
 
 bool model_match_torn(const struct model_file *file, uint64_t states, const uint8_t *data,
                       size_t bytes)
 {
-    bool size_known = false;
+    bool size_known = bytes > 0 && bytes % PREALLOCATED_BYTES == 0;
     for (uint32_t i = 0; i < file->count; i++)
         size_known |= (states >> i & 1) && file->states[i].bytes == bytes;
-    if (!size_known)
-        return false;
-    for (size_t from = 0; from < bytes; from += SECTOR_BYTES)
-        if (!sector_matches(file, states, data, from, (size_t)nv_min(SECTOR_BYTES, bytes - from)))
+    for (size_t from = 0; from < bytes && size_known; from += NV_BLOCK_BYTES) {
+        size_t count = (size_t)nv_min(NV_BLOCK_BYTES, bytes - from);
+        bool all = true;
+        bool any = false;
+        bool differ = false;
+        uint8_t first[NV_BLOCK_BYTES] = {0};
+        bool have = false;
+        for (uint32_t i = 0; i < file->count; i++) {
+            if (!(states >> i & 1))
+                continue;
+            const struct content *state = &file->states[i];
+            bool same = block_matches(state, data + from, from, count);
+            all &= same;
+            any |= same;
+            if (have && !block_matches(state, first, from, count))
+                differ = true;
+            if (!have && from < state->bytes)
+                memcpy(first, state->data + from, (size_t)nv_min(count, state->bytes - from));
+            have = true;
+        }
+        if (!differ && !(all && any))
             return false;
-    return true;
+    }
+    return size_known;
 }
 
 bool model_joint(const struct model *model, const struct allowed *allowed,

@@ -34,7 +34,7 @@ bool content_equal(const struct content *content, const uint8_t *data, size_t by
 struct allowed_file {
     uint64_t states;       /* bit i: state i */
     uint64_t states_super; /* the same where the file that decides is there */
-    bool torn;    /* sectors of any of them: commits were applied that nobody waited for */
+    bool torn; /* parts of any of them: commits were applied that nobody made durable */
     bool absent;  /* its name may be missing */
     const struct content *exact; /* instead of all that: what a recovery has shown already */
 };
@@ -90,7 +90,9 @@ static inline uint32_t model_visible(const struct model_file *file)
 /* Those of `states` that have this content. */
 uint64_t model_match(const struct model_file *file, uint64_t states, const uint8_t *data,
                      size_t bytes);
-/* Whether content is made of sectors of these states. */
+/* Whether this is what half applied commits between these states leave: blocks in which the states
+ * differ may hold anything (versions between them too), all others what all states have; the length
+ * is that of one of them, or what was preallocated. */
 bool model_match_torn(const struct model_file *file, uint64_t states, const uint8_t *data,
                       size_t bytes);
 /* Whether two files may be in one of these states at the same time. */

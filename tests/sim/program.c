@@ -79,6 +79,22 @@ static void make_write(struct maker *maker, uint32_t handle)
     maker->handles[handle].sealed = false;
 }
 
+/* A commit over two files: something is staged in both. */
+static void make_many(struct maker *maker, uint32_t handle)
+{
+    for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
+        struct belief *other = &maker->handles[i];
+        if (!other->open || other->file == maker->handles[handle].file ||
+            i % maker->program->processes != handle % maker->program->processes)
+            continue;
+        if (!other->staged)
+            make_write(maker, i);
+        add(maker, OP_SYNC_MANY, handle)->other = i;
+        other->staged = maker->handles[handle].staged = false;
+        return;
+    }
+}
+
 static void make_end(struct maker *maker, uint32_t handle)
 {
     struct belief *belief = &maker->handles[handle];
@@ -110,8 +126,7 @@ static void make_end(struct maker *maker, uint32_t handle)
         maker->program->ops[maker->program->op_count - 1].number = pick(maker, 4);
         belief->prepared = true;
     } else if (way < 8 && maker->program->files > 1) {
-        add(maker, OP_SYNC_MANY, handle)->other = pick(maker, PROGRAM_HANDLES);
-        belief->staged = false;
+        make_many(maker, handle);
     } else {
         add(maker, OP_SYNC, handle);
         belief->staged = false;
@@ -196,9 +211,9 @@ static void make_setup(struct maker *maker)
         program->stage_bytes = pick(maker, 6) ? 0 : 4096u << pick(maker, 2);
     }
     for (uint32_t i = 0; i < program->files; i++) {
-        program->marked[i] = pick(maker, 2);
-        program->apart[i] = pick(maker, 8) == 0;
-        program->absent[i] = pick(maker, 3) == 0;
+        program->marked[i] = pick(maker, 2) && maker->plan->marks;
+        program->apart[i] = pick(maker, 8) == 0 && maker->plan->aparts;
+        program->absent[i] = pick(maker, 3) == 0 && maker->plan->makes;
         if (!program->absent[i] && pick(maker, 4))
             program->bytes[i] = pick_bytes(maker, maker->bytes_max);
     }

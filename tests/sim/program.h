@@ -80,6 +80,9 @@ struct program_plan {
     enum program_kind kind;
     bool deaths; /* processes die inside operations */
     bool faults; /* calls fail */
+    bool marks;  /* some homes carry a mark */
+    bool aparts; /* some logs have a directory of their own */
+    bool makes;  /* some homes are made by the program */
 };
 
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan);

@@ -35,8 +35,21 @@ uint8_t *run_buffer(struct run *run, size_t bytes)
     return run->buffer;
 }
 
+/* Only what was prepared depends on the file that decides. */
+static bool is_prepared(const struct run *run, uint32_t file)
+{
+    bool prepared = run->deciding[file];
+    for (uint32_t i = 0; i < PROGRAM_HANDLES; i++)
+        prepared |= run->handles[i].open && run->handles[i].file == file &&
+                    run->handles[i].stage == NVMMIO_PREPARED;
+    return prepared;
+}
+
 void run_note(struct run *run)
 {
+    for (uint32_t i = 0; i < run->program->files; i++)
+        if (!is_prepared(run, i))
+            run->model->now.files[i].states_super = run->model->now.files[i].states;
     model_note(run->model, run->sim);
 }
 
@@ -62,10 +75,11 @@ void run_end_transaction(struct run_handle *handle)
 
 ssize_t run_read_all(struct run *run, struct nvmmio *handle)
 {
-    int64_t size = nvmmio_size(handle);
-    if (size < 0)
-        return (ssize_t)size;
-    return nvmmio_pread(handle, run_buffer(run, (size_t)size + 64), (size_t)size + 64, 0);
+    for (size_t bytes = 4096;; bytes *= 2) {
+        ssize_t got = nvmmio_pread(handle, run_buffer(run, bytes), bytes, 0);
+        if (got < (ssize_t)bytes)
+            return got;
+    }
 }
 
 bool run_resolve(struct run *run, uint32_t file, uint64_t states, size_t bytes)
@@ -181,11 +195,11 @@ static void decide(struct run *run, uint32_t file, uint64_t states, bool recover
     uint32_t next = run->committing[file];
     bool new_one = next != SIM_NONE && chosen == UINT64_C(1) << next;
     if (recovered || (new_one && run->commit_waits[file]))
-        *allowed = (struct allowed_file){.states = chosen};
+        *allowed = (struct allowed_file){.states = chosen, .absent = allowed->absent && !new_one};
     else
         allowed->states &= ~(states & ~chosen);
     allowed->states |= chosen;
-    allowed->states_super = allowed->states;
+    run->deciding[file] = false;
 }
 
 /* A process died: look at what it left, before anything else happens. */

@@ -10,20 +10,26 @@
 
 /* ---- who is in whose way ------------------------------------------------------------------------ */
 
-enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE };
+enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
 
-/* Whether another living handle on the same file reads, writes, or keeps readers out. */
+/* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do the
+ * latter two without having been asked for it: locks stay with a commit's steps. */
 static bool others(const struct run *run, const struct run_handle *handle, enum presence what)
 {
     for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
         const struct run_handle *other = &run->handles[i];
         if (!other->open || other == handle || other->file != handle->file)
             continue;
+        bool surely = other->asked >= NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED;
         bool exclusive = other->waiting || other->asked == NVMMIO_EXCLUSIVE ||
                          other->stage >= NVMMIO_SEALED || other->broken;
         bool writer = exclusive || other->asked == NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED;
         bool reader = other->asked >= NVMMIO_SHARED;
-        if (what == HAS_READER ? reader : what == HAS_WRITER ? writer : exclusive)
+        const bool answers[] = {[HAS_READER] = reader,
+                                [HAS_WRITER] = writer,
+                                [HAS_EXCLUSIVE] = exclusive,
+                                [HAS_WRITER_SURELY] = surely};
+        if (answers[what])
             return true;
     }
     return false;
@@ -136,7 +142,7 @@ void run_close(struct run *run, uint32_t index)
     if (sealed) {
         run->committing[handle->file] = handle->sealed;
         allowed->states |= UINT64_C(1) << handle->sealed;
-        allowed->torn |= run->sim->semantics == SIM_PAGE;
+        allowed->torn = true;
         run_note(run);
     }
     int error = nvmmio_close(handle->handle);
@@ -265,7 +271,7 @@ static bool change_refused(struct run *run, struct run_handle *handle, const cha
         return true;
     }
     if (error >= 0) {
-        if (handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_WRITER))
+        if (handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_WRITER_SURELY))
             run_fail(run, "%s succeeds beside another transaction", what);
         if (file->poisoned)
             run_fail(run, "%s succeeds after a commit that is in doubt", what);
@@ -346,7 +352,7 @@ static void committed(struct run *run, struct run_handle *handle, bool waited)
     if (waited)
         *allowed = (struct allowed_file){.states = state};
     allowed->states |= state;
-    allowed->states_super = allowed->states;
+    handle->waiting |= handle->asked == NVMMIO_RESERVED; /* EXCLUSIVE stays with what was asked for */
     run_end_transaction(handle);
 }
 
@@ -355,7 +361,6 @@ static void not_committed(struct run *run, const struct run_handle *handle)
 {
     struct allowed_file *allowed = &run->model->now.files[handle->file];
     allowed->states &= ~(UINT64_C(1) << handle->sealed);
-    allowed->states_super = allowed->states;
 }
 
 static void failed_commit(struct run *run, struct run_handle *handle, const char *what, int error,
@@ -370,8 +375,7 @@ static void failed_commit(struct run *run, struct run_handle *handle, const char
     } else {
         handle->broken = true;
         file->suspect = true;
-        run->model->now.files[handle->file].torn |=
-            run->sim->semantics == SIM_PAGE && handle->stage == NVMMIO_SEALED;
+        run->model->now.files[handle->file].torn |= handle->stage == NVMMIO_SEALED;
     }
 }
 
@@ -410,7 +414,7 @@ static void do_commit(struct run *run, struct run_handle *handle, bool waits)
     if (handle->stage != NVMMIO_SEALED)
         return;
     if (!waits)
-        run->model->now.files[handle->file].torn |= run->sim->semantics == SIM_PAGE;
+        run->model->now.files[handle->file].torn = true;
     committing(run, handle, waits);
     int error = waits ? nvmmio_commit(handle->handle) : nvmmio_apply(handle->handle);
     if (error)
@@ -468,11 +472,8 @@ static void do_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock
         return;
     if (!error && level == NVMMIO_EXCLUSIVE && others(run, handle, HAS_READER))
         run_fail(run, "EXCLUSIVE is given beside a reader");
-    if (!error && level >= NVMMIO_RESERVED && others(run, handle, HAS_WRITER))
+    if (!error && level >= NVMMIO_RESERVED && others(run, handle, HAS_WRITER_SURELY))
         run_fail(run, "RESERVED is given twice");
-    if (!error && level == NVMMIO_SHARED && handle->stage == NVMMIO_CLEAN &&
-        others(run, handle, HAS_EXCLUSIVE) && !others(run, handle, HAS_READER) && false)
-        run_fail(run, "SHARED is given beside a writer that applies");
     if (error && level == NVMMIO_EXCLUSIVE && !others(run, handle, HAS_WRITER)) {
         handle->waiting = true;
         level = NVMMIO_RESERVED;
@@ -489,7 +490,7 @@ static void do_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lo
     bool sealed = handle->stage == NVMMIO_SEALED;
     bool held = handle->asked || handle->waiting || handle->stage != NVMMIO_CLEAN;
     if (sealed) {
-        run->model->now.files[handle->file].torn |= run->sim->semantics == SIM_PAGE;
+        run->model->now.files[handle->file].torn = true;
         committing(run, handle, false);
     }
     int error = nvmmio_unlock(handle->handle, level);
@@ -600,8 +601,8 @@ static void do_prepare(struct run *run, struct sim_process *process, const struc
         if (!announce(run, two[i]))
             return;
     }
-    make_decision(run, process, two, count, children);
     run->prepared = true;
+    make_decision(run, process, two, count, children);
     int error = 0;
     uint32_t done = 0;
     for (; done < count && !error; done++) {
@@ -635,11 +636,7 @@ static void do_sync_many(struct run *run, const struct op *op)
         return;
     bool busy = false;
     for (uint32_t i = 0; i < 2; i++) {
-        if (two[i]->stage == NVMMIO_SEALED || two[i]->stage == NVMMIO_PREPARED)
-            return;
-        if (two[i]->stage == NVMMIO_CLEAN)
-            content_copy(&two[i]->staged, seen(run, two[i]));
-        if (!announce(run, two[i]))
+        if (two[i]->stage != NVMMIO_STAGED || !announce(run, two[i]))
             return;
         handles[i] = two[i]->handle;
         model->joints[joint].states[two[i]->file] = two[i]->sealed;
@@ -655,11 +652,8 @@ static void do_sync_many(struct run *run, const struct op *op)
     run_note(run);
     int error = nvmmio_sync_many(handles, 2);
     for (uint32_t i = 0; i < 2; i++) {
-        bool clean = two[i]->stage == NVMMIO_CLEAN;
-        if (!error && !clean) {
+        if (!error) {
             committed(run, two[i], true);
-        } else if (!error) {
-            not_committed(run, two[i]);
         } else {
             failed_commit(run, two[i], "sync_many", error, busy);
             if (!two[i]->broken)
