@@ -53,10 +53,11 @@ static int child_fill(sqlite3_file *file, const char *super)
     memset(child, 0, bytes);
     at = child + NV_CHILD_HEAD_BYTES;
     put32(at, 0x40000000 / 4096 + 1); /* the page of the lock bytes: never one of a journal's */
-    memcpy(at + 4, super, length);
-    for (size_t i = 0; i < length; i++)
+    at += 4;
+    for (size_t i = 0; i < length; i++) {
+        *at++ = (uint8_t)super[i];
         sum += (signed char)super[i];
-    at += 4 + length;
+    }
     put32(at, (uint32_t)length);
     put32(at + 4, (uint32_t)sum);
     memcpy(at + 8, magic, sizeof magic);

@@ -56,7 +56,8 @@ static void loaded_and_linked(void **state)
 
     (void)state;
     place_do(db, "CREATE TABLE t(a); INSERT INTO t VALUES(1)");
-    assert_int_equal(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL),
+                     SQLITE_OK);
     code = sqlite3_load_extension(db, "sqlite_vfs/nvmmio", NULL, &message);
     if (code != SQLITE_OK)
         fail_msg("%s", message);

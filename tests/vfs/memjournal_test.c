@@ -81,8 +81,8 @@ static void step_read(struct nv_memjournal *journal, const struct model *model, 
 
 static void step_truncate(struct nv_memjournal *journal, struct model *model)
 {
-    int64_t bytes = random_below(2) ? random_below(model->bytes + 1)
-                                    : random_below(MODEL_BYTES - 300000);
+    int64_t bytes =
+        random_below(2) ? random_below(model->bytes + 1) : random_below(MODEL_BYTES - 300000);
 
     if (random_below(4) == 0)
         bytes = 0;

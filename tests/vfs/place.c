@@ -64,7 +64,8 @@ int place_count(void)
 sqlite3 *place_open(const char *name, const char *vfs)
 {
     sqlite3 *db = NULL;
-    int code = sqlite3_open_v2(place_path(name), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, vfs);
+    int code =
+        sqlite3_open_v2(place_path(name), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, vfs);
 
     if (code != SQLITE_OK)
         fail_msg("%s: %s", name, db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
