@@ -32,7 +32,7 @@ set output "$name.png"
 set title "SQLite, ${by//_/ }, to unix WAL with synchronous=FULL"
 set style data histograms
 set style fill solid 0.8
-set key top left
+set key outside bottom center horizontal
 set grid ytics
 set yrange [0:*]
 plot for [i=2:6] "$name.dat" using i:xtic(1) title columnheader(i)
@@ -55,7 +55,7 @@ set output "$name-$bytes.png"
 set title "$bytes bytes at random places of 1 GiB"
 set xlabel "writes, % (each synced)"
 set ylabel "microseconds an operation"
-set key top left
+set key outside bottom center horizontal
 set grid
 set yrange [0:*]
 plot "$name-$bytes.dat" using 1:2 with linespoints title "nvmmio", \
