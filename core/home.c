@@ -232,15 +232,6 @@ static int join_passive(struct nv_home *home)
     return error;
 }
 
-/* Files that a predecessor left when it died while it made them. */
-static void remove_leftovers(struct nv_home *home)
-{
-    char *aside = nv_log_aside(home->log_path);
-    if (aside)
-        (void)home->file.os->unlink(home->file.os, aside);
-    free(aside);
-}
-
 static int join_first(struct nv_home *home, bool read_only)
 {
     const struct nv_os *os = home->file.os;
@@ -252,13 +243,13 @@ static int join_first(struct nv_home *home, bool read_only)
                        "%s has a log that must be merged first, and is opened read-only: open it "
                        "for writing, or run \"nvmmio recover\" on it",
                        home->path);
-    if (!read_only)
-        remove_leftovers(home);
     int error = nv_recover_home(home, home->progress, home->progress_context);
     if (error == -ENOENT)
         error = 0;
     else if (!error)
         recoveries = 1;
+    if (!error && !read_only)
+        nv_remove_leftovers(home);
     if (!error)
         error = page_fill(home);
     atomic_store(&shared->counters.recoveries, recoveries);
@@ -339,6 +330,8 @@ static int leave(struct nv_home *home, int timeout_ms)
     bool healthy = atomic_load(&home->share.shared->health) == NV_HEALTH_GOOD;
     if (last && healthy && home->share.shared->log_live)
         error = nv_retire(home);
+    if (last && healthy && !error)
+        nv_remove_leftovers(home);
     nv_log_close(&home->log);
     nv_medium_close(&home->medium);
     nv_share_leave(&home->share, home->page_path, last);

@@ -93,6 +93,13 @@ bool nv_home_looks_marked(const struct nvmmio_mark *mark, const uint8_t *raw, si
 int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *context);
 /* We hold EXCLUSIVE in place of a dead writer: finish what he committed. */
 int nv_take_over(struct nv_home *home);
+/* Files that a process left when it died while it made them, and that decide nothing.  The log is
+ * recovered, nobody else is there. */
+void nv_remove_leftovers(struct nv_home *home);
+/* Names of the files by which nvmmio_sync_many decides; to be freed. */
+char *nv_multi_super(const char *path);
+char *nv_multi_part(const char *path);
+bool nv_remove_orphan_super(const struct nv_os *os, const char *super);
 /* Last to go, or after recovery: home durable, log empty, mark gone, sidecar gone, exact size. */
 int nv_retire(struct nv_home *home);
 /* Bring home to the state of the scan, from the record after scan->tail on. */

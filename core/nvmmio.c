@@ -112,8 +112,8 @@ int nvmmio_close(struct nvmmio *handle)
         return error;
     }
     if (handle->joined) {
-        if (handle->stage == NVMMIO_SEALED && handle->writing == NV_LEVEL_EXCLUSIVE)
-            error = nv_commit_apply(handle);
+        if (handle->stage == NVMMIO_SEALED)
+            error = nvmmio_commit(handle);
         else if (handle->stage != NVMMIO_CLEAN)
             error = nv_commit_drop(handle);
         nv_lock_lower(handle, NV_LEVEL_NONE);
@@ -162,7 +162,7 @@ int nvmmio_unlock(struct nvmmio *handle, enum nvmmio_lock lock)
     if (lock != NVMMIO_UNLOCKED && lock != NVMMIO_SHARED)
         return nv_fail(-EINVAL, "a lock can be lowered to SHARED or UNLOCKED only");
     if (handle->stage == NVMMIO_SEALED)
-        error = nv_commit_apply(handle);
+        error = nvmmio_apply(handle);
     else if (handle->stage != NVMMIO_CLEAN)
         error = nv_commit_drop(handle);
     enum nv_level level = level_of(lock);
@@ -337,7 +337,10 @@ int nvmmio_apply(struct nvmmio *handle)
     int error = check_here(handle);
     if (error || handle->stage != NVMMIO_SEALED)
         return error;
-    return nv_commit_apply(handle);
+    /* Where a fence is cheap it is not left out: then a power loss leaves no half of it either. */
+    if (handle->home->log.medium.ops->instant)
+        error = nv_commit_harden(handle);
+    return error ? error : nv_commit_apply(handle);
 }
 
 enum nvmmio_stage nvmmio_stage(const struct nvmmio *handle)

@@ -4,7 +4,6 @@
  * is gone, it commits (SQLite's super-journal, Gray's presumed outcome).
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/error.h"
@@ -61,22 +60,25 @@ static int write_decision(const struct nv_os *os, struct multi *multi)
 
 static int make_names(const struct nv_os *os, struct multi *multi)
 {
-    uint64_t token = 0;
-    int error = os->random(os, &token, sizeof token);
+    const char *first = multi->handles[0]->home->path;
     multi->children = calloc(multi->count, sizeof *multi->children);
-    if (error || !multi->children)
-        return error ? error : nv_fail(-ENOMEM, "out of memory");
-    if (asprintf(&multi->super, "%s-nvmmio-multi-%016llx", multi->handles[0]->home->path,
-                 (unsigned long long)token) < 0) {
-        multi->super = NULL;
-        return nv_fail(-ENOMEM, "out of memory");
+    multi->super = nv_multi_super(first);
+    bool made = multi->children && multi->super;
+    for (size_t i = 0; i < multi->count && made; i++) {
+        multi->children[i] = nv_multi_part(multi->handles[i]->home->path);
+        made = multi->children[i] != NULL;
     }
+    if (!made)
+        return nv_fail(-ENOMEM, "out of memory");
+    /* Left by somebody who died.  All the locks are ours: what his prepared transactions here came
+     * to is settled, and their children are gone; those of other files may still need it. */
     for (size_t i = 0; i < multi->count; i++)
-        if (asprintf(&multi->children[i], "%s-nvmmio-part-%016llx", multi->handles[i]->home->path,
-                     (unsigned long long)token) < 0) {
-            multi->children[i] = NULL;
-            return nv_fail(-ENOMEM, "out of memory");
-        }
+        (void)os->unlink(os, multi->children[i]);
+    if (!nv_remove_orphan_super(os, multi->super))
+        return nv_fail(-EBUSY,
+                       "an earlier commit over %s and other files was cut short: open all of these "
+                       "files once (%s lists them)",
+                       first, multi->super);
     return 0;
 }
 

@@ -195,15 +195,17 @@ static bool names_super(const struct nv_os *os, const char *path, const char *su
     return found;
 }
 
-/* The last child is gone: the super-journal, a list of its children's names, goes with it. */
-static void remove_orphan_super(const struct nv_os *os, const char *super)
+/* When no child names it any more, the super-journal, a list of its children, goes too.  False: it
+ * is needed. */
+bool nv_remove_orphan_super(const struct nv_os *os, const char *super)
 {
     struct nv_file file;
     struct nv_file_stat stat;
     char *list = NULL;
     bool needed = true;
-    if (os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file) != 0)
-        return;
+    int error = os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file);
+    if (error)
+        return error == -ENOENT;
     if (os->stat(&file, &stat) == 0 && stat.bytes <= ((uint64_t)1 << 20) &&
         (list = calloc(1, (size_t)stat.bytes + 1)) != NULL &&
         os->pread(&file, list, (size_t)stat.bytes, 0) == (ssize_t)stat.bytes) {
@@ -213,8 +215,59 @@ static void remove_orphan_super(const struct nv_os *os, const char *super)
     }
     free(list);
     (void)os->close(&file);
-    if (!needed)
-        (void)os->unlink(os, super);
+    return !needed && os->unlink(os, super) == 0;
+}
+
+/* Read the super file's name out of a child that nvmmio_sync_many made. */
+static void remove_stale_part(const struct nv_os *os, const char *part)
+{
+    struct nv_file file;
+    char super[4096] = "";
+    if (os->open(os, part, NV_OPEN_NOFOLLOW, 0, &file) != 0)
+        return;
+    ssize_t got = os->pread(&file, super, sizeof super - 1, 0);
+    (void)os->close(&file);
+    if (got < 0 || os->unlink(os, part) != 0)
+        return;
+    super[got] = 0;
+    if (super[0] == '/')
+        (void)nv_remove_orphan_super(os, super);
+}
+
+void nv_remove_leftovers(struct nv_home *home)
+{
+    const struct nv_os *os = home->file.os;
+    char *aside = nv_log_aside(home->log_path);
+    char *part = nv_multi_part(home->path);
+    char *super = nv_multi_super(home->path);
+    if (aside)
+        (void)os->unlink(os, aside);
+    if (part)
+        remove_stale_part(os, part);
+    if (super)
+        (void)nv_remove_orphan_super(os, super);
+    free(aside);
+    free(part);
+    free(super);
+}
+
+static char *suffixed(const char *path, const char *suffix)
+{
+    size_t length = strlen(path);
+    char *name = malloc(length + strlen(suffix) + 1);
+    if (name)
+        strcpy(stpcpy(name, path), suffix);
+    return name;
+}
+
+char *nv_multi_super(const char *path)
+{
+    return suffixed(path, "-nvmmio-multi");
+}
+
+char *nv_multi_part(const char *path)
+{
+    return suffixed(path, "-nvmmio-part");
 }
 
 static void remove_child(const struct nv_os *os, const char *super, const char *child, bool commit)
@@ -222,7 +275,7 @@ static void remove_child(const struct nv_os *os, const char *super, const char *
     if (*child && names_super(os, child, super) && os->unlink(os, child) == 0)
         (void)os->sync_directory(os, child);
     if (!commit)
-        remove_orphan_super(os, super);
+        (void)nv_remove_orphan_super(os, super);
 }
 
 static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *commit)
@@ -557,8 +610,7 @@ int nv_retire(struct nv_home *home)
     /* 3. The mark removed, durably.  (Home first made stock SQLite welcome, then an old log could
      * come back over what it writes.) */
     if (!error && marked && size)
-        error = nv_medium_store(&home->medium, 0, shared->head,
-                                (size_t)nv_min(size, HEAD_BYTES));
+        error = nv_medium_store(&home->medium, 0, shared->head, HEAD_BYTES);
     if (!error && marked && size)
         error = nv_medium_fence(&home->medium);
     if (!error && marked && size < HEAD_BYTES) {

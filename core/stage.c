@@ -138,8 +138,9 @@ static int write_piece(struct nvmmio *handle, uint64_t offset, const uint8_t *da
 
 int nv_stage_write(struct nvmmio *handle, uint64_t offset, const void *data, size_t bytes)
 {
-    int error = nv_home_reserve(handle->home,
-                                nv_max(offset + bytes, handle->home->share.shared->mark_bytes));
+    const struct nv_shared *shared = handle->home->share.shared;
+    uint64_t reach = nv_max(nv_max(offset + bytes, nv_stage_size(handle)), shared->mark_bytes);
+    int error = nv_home_reserve(handle->home, reach);
     if (error)
         return error;
     activate(handle);
@@ -171,21 +172,24 @@ static int cut_block(struct nvmmio *handle, uint64_t bytes)
 int nv_stage_truncate(struct nvmmio *handle, uint64_t bytes)
 {
     struct nv_overlay *overlay = &handle->overlay;
+    const struct nv_shared *shared = handle->home->share.shared;
+    /* What is cut off is stored to as well, with zeros, and another process may have made it. */
+    uint64_t reach = nv_max(nv_max(bytes, atomic_load(&shared->content_bytes)), shared->mark_bytes);
+    int error = nv_home_reserve(handle->home, reach);
+    if (error)
+        return error;
     if (bytes > nv_stage_size(handle)) {
-        int error = nv_home_reserve(handle->home, bytes);
-        if (error)
-            return error;
         activate(handle);
         overlay->size = bytes;
         return 0;
     }
     activate(handle);
     if (bytes < overlay->size) {
-        int error = cut_block(handle, bytes);
+        error = cut_block(handle, bytes);
         if (error)
             return error;
         nv_overlay_cut(overlay, nv_align_up(bytes, NV_BLOCK_BYTES) / NV_BLOCK_BYTES);
-        uint64_t base = atomic_load(&handle->home->share.shared->content_bytes);
+        uint64_t base = atomic_load(&shared->content_bytes);
         if (bytes < base || handle->cursor.spills)
             handle->zero_pending = nv_min(handle->zero_pending, bytes);
         if (bytes < base)
