@@ -70,8 +70,8 @@ static bool judge(struct check *check, const struct model *model, struct sim *si
         return wrong(check, "%s", text);
     }
     struct allowed_file *later = &next_note(check, sim)->files[file];
-    *later = (struct allowed_file){
-        .states = matches, .states_super = matches, .absent = later->absent};
+    *later =
+        (struct allowed_file){.states = matches, .states_super = matches, .absent = later->absent};
     if (torn) {
         content_truncate(&check->exact[file], 0);
         content_write(&check->exact[file], data, (uint32_t)bytes, 0);

@@ -190,7 +190,8 @@ static bool explore_trace(struct explore *explore, uint32_t depth, const struct 
     return fine;
 }
 
-/* ---- a program --------------------------------------------------------------------------------- */
+/* ---- a program ---------------------------------------------------------------------------------
+ */
 
 static void print_trace(const struct trace *trace, const char *title)
 {
@@ -263,7 +264,8 @@ void explore_shrink(struct explore *explore, struct program *program)
     explore->options.only = only;
 }
 
-/* ---- paths --------------------------------------------------------------------------------------- */
+/* ---- paths
+ * --------------------------------------------------------------------------------------- */
 
 void explore_path_text(const struct explore *explore, char *text, size_t bytes)
 {

@@ -21,8 +21,8 @@ struct crash {
 
 struct explore_options {
     enum sim_semantics semantics;
-    uint32_t depth;           /* 1: crashes of the program; 2: inside recovery; 3: inside that one's */
-    uint32_t samples;         /* images at an event of the program where not all are tried */
+    uint32_t depth;   /* 1: crashes of the program; 2: inside recovery; 3: inside that one's */
+    uint32_t samples; /* images at an event of the program where not all are tried */
     uint32_t samples_nested;  /* the same inside recoveries */
     uint32_t nested_one_in;   /* so many images have a recovery looked into */
     uint32_t subset_units;    /* try all subsets of so many units under way, or fewer */

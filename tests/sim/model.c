@@ -8,7 +8,8 @@
 
 #define PREALLOCATED_BYTES ((size_t)2 << 20) /* a home grows in steps of it */
 
-/* ---- content ----------------------------------------------------------------------------------- */
+/* ---- content -----------------------------------------------------------------------------------
+ */
 
 static void content_reserve(struct content *content, uint32_t bytes)
 {
@@ -60,7 +61,8 @@ bool content_equal(const struct content *content, const uint8_t *data, size_t by
     return content->bytes == bytes && (bytes == 0 || memcmp(content->data, data, bytes) == 0);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------ */
+/* ---- set-up ------------------------------------------------------------------------------------
+ */
 
 /* As SQLite's: a few bytes changed, and a nonce. */
 static void make_mark(struct nvmmio_mark *mark, uint64_t seed)
@@ -147,7 +149,8 @@ void model_note(struct model *model, struct sim *sim)
     sim_record_note(sim, model->note_count++);
 }
 
-/* ---- states --------------------------------------------------------------------------------------- */
+/* ---- states
+ * --------------------------------------------------------------------------------------- */
 
 uint32_t model_state(struct model *model, uint32_t file, const struct content *content)
 {

@@ -34,8 +34,8 @@ bool content_equal(const struct content *content, const uint8_t *data, size_t by
 struct allowed_file {
     uint64_t states;       /* bit i: state i */
     uint64_t states_super; /* the same where the file that decides is there */
-    bool torn; /* parts of any of them: commits were applied that nobody made durable */
-    bool absent;  /* its name may be missing */
+    bool torn;             /* parts of any of them: commits were applied that nobody made durable */
+    bool absent;           /* its name may be missing */
     const struct content *exact; /* instead of all that: what a recovery has shown already */
 };
 
@@ -48,10 +48,10 @@ struct model_file {
     char path[SIM_PATH_BYTES];
     struct content states[MODEL_STATES];
     uint32_t count;
-    uint64_t visible;  /* states that readers may see: one, but for the time after a death */
-    uint32_t members;  /* handles that are open */
-    bool poisoned;     /* must refuse writes until every handle is closed */
-    bool suspect;      /* a fault hit it: any call may fail with -EIO until then */
+    uint64_t visible; /* states that readers may see: one, but for the time after a death */
+    uint32_t members; /* handles that are open */
+    bool poisoned;    /* must refuse writes until every handle is closed */
+    bool suspect;     /* a fault hit it: any call may fail with -EIO until then */
 };
 
 struct model {

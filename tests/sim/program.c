@@ -14,7 +14,7 @@ struct belief {
 
 struct maker {
     struct program *program;
-    const struct program_plan *plan;
+    struct program_plan plan;
     uint64_t random;
     struct belief handles[PROGRAM_HANDLES];
     uint32_t bytes_max;
@@ -28,7 +28,8 @@ static uint32_t pick(struct maker *maker, uint32_t below)
 /* Small numbers often, large ones now and then, and what lies around a block's edge. */
 static uint32_t pick_bytes(struct maker *maker, uint32_t limit)
 {
-    static const uint32_t edges[] = {1, 63, 64, 65, 127, 128, 129, 511, 512, 4095, 4096, 4097, 8192};
+    static const uint32_t edges[] = {1,   63,  64,   65,   127,  128, 129,
+                                     511, 512, 4095, 4096, 4097, 8192};
     switch (pick(maker, 6)) {
     case 0:
         return edges[pick(maker, sizeof edges / sizeof edges[0])] % (limit + 1);
@@ -49,7 +50,8 @@ static struct op *add(struct maker *maker, enum op_kind kind, uint32_t handle)
     return op;
 }
 
-/* ---- steps that belong together --------------------------------------------------------------- */
+/* ---- steps that belong together ---------------------------------------------------------------
+ */
 
 static void make_open(struct maker *maker, uint32_t handle)
 {
@@ -62,7 +64,7 @@ static void make_open(struct maker *maker, uint32_t handle)
 
 static void make_write(struct maker *maker, uint32_t handle)
 {
-    bool large = maker->plan->kind == PROGRAM_LARGE && pick(maker, 2);
+    bool large = maker->plan.kind == PROGRAM_LARGE && pick(maker, 2);
     struct op *op;
     if (pick(maker, 8) == 0) {
         op = add(maker, OP_TRUNCATE, handle);
@@ -106,7 +108,7 @@ static void make_end(struct maker *maker, uint32_t handle)
         return;
     }
     if (belief->sealed) {
-        static const enum op_kind ends[] = {OP_COMMIT, OP_COMMIT, OP_COMMIT, OP_APPLY,
+        static const enum op_kind ends[] = {OP_COMMIT,   OP_COMMIT, OP_COMMIT, OP_APPLY,
                                             OP_ROLLBACK, OP_UNLOCK, OP_CLOSE};
         enum op_kind end = ends[pick(maker, sizeof ends / sizeof ends[0])];
         add(maker, end, handle);
@@ -173,12 +175,12 @@ static void make_quiet(struct maker *maker, uint32_t handle)
 
 static void make_trouble(struct maker *maker, uint32_t handle)
 {
-    if (maker->plan->deaths && pick(maker, 3) == 0) {
+    if (!maker->plan.no_deaths && pick(maker, 3) == 0) {
         (void)add(maker, OP_KILL, handle);
         for (uint32_t i = handle % maker->program->processes; i < PROGRAM_HANDLES;
              i += maker->program->processes)
             maker->handles[i] = (struct belief){.open = false};
-    } else if (maker->plan->faults) {
+    } else if (!maker->plan.no_faults) {
         struct op *op = add(maker, pick(maker, 3) ? OP_FAULT : OP_SPACE, handle);
         op->number = pick(maker, 1024);
         op->bytes = pick(maker, 8);
@@ -189,7 +191,7 @@ static void make_trouble(struct maker *maker, uint32_t handle)
 static void add_death(struct maker *maker, uint32_t from)
 {
     struct program *program = maker->program;
-    if (!maker->plan->deaths || from == program->op_count || pick(maker, 10) != 0)
+    if (maker->plan.no_deaths || from == program->op_count || pick(maker, 10) != 0)
         return;
     struct op *op = &program->ops[from + pick(maker, program->op_count - from)];
     op->die_at = 1 + pick(maker, pick(maker, 2) ? 12 : 60);
@@ -203,7 +205,7 @@ static void make_setup(struct maker *maker)
     program->files = 1 + (pick(maker, 4) == 0);
     program->processes = 1 + pick(maker, PROGRAM_PROCESSES);
     program->log_bytes = (uint32_t)NVMMIO_LOG_BYTES_MIN;
-    if (maker->plan->kind == PROGRAM_LARGE) {
+    if (maker->plan.kind == PROGRAM_LARGE) {
         maker->bytes_max = file_bytes[3];
         program->stage_bytes = 4096u << pick(maker, 7);
     } else {
@@ -211,22 +213,38 @@ static void make_setup(struct maker *maker)
         program->stage_bytes = pick(maker, 6) ? 0 : 4096u << pick(maker, 2);
     }
     for (uint32_t i = 0; i < program->files; i++) {
-        program->marked[i] = pick(maker, 2) && maker->plan->marks;
-        program->apart[i] = pick(maker, 8) == 0 && maker->plan->aparts;
-        program->absent[i] = pick(maker, 3) == 0 && maker->plan->makes;
+        program->marked[i] = pick(maker, 2) && !maker->plan.no_marks;
+        program->apart[i] = pick(maker, 8) == 0 && !maker->plan.no_aparts;
+        program->absent[i] = pick(maker, 3) == 0 && !maker->plan.no_makes;
         if (!program->absent[i] && pick(maker, 4))
             program->bytes[i] = pick_bytes(maker, maker->bytes_max);
     }
 }
 
+/* Which kind of program a seed makes, and what it goes without besides. */
+static void choose_plan(struct maker *maker, const struct program_plan *plan)
+{
+    uint64_t way = maker->random * UINT64_C(0x9e3779b97f4a7c15);
+    way = sim_random(&way);
+    maker->plan = *plan;
+    if (plan->kind == PROGRAM_ANY)
+        maker->plan.kind = way % 32 == 0   ? PROGRAM_LARGE
+                           : way % 32 < 10 ? PROGRAM_MIXED
+                                           : PROGRAM_SMALL;
+    maker->plan.no_deaths |= way / 32 % 2 == 0;
+    maker->plan.no_faults |= way / 64 % 4 != 0;
+}
+
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan)
 {
-    struct maker maker = {.program = program, .plan = plan, .random = seed};
+    struct maker maker = {.program = program, .random = seed};
     memset(program, 0, sizeof *program);
     program->seed = seed;
+    choose_plan(&maker, plan);
     make_setup(&maker);
-    uint32_t length = plan->kind == PROGRAM_SMALL ? 4 + pick(&maker, 9) : 8 + pick(&maker, 50);
-    uint32_t handles = plan->kind == PROGRAM_SMALL ? 3 : PROGRAM_HANDLES;
+    bool small = maker.plan.kind == PROGRAM_SMALL;
+    uint32_t length = small ? 4 + pick(&maker, 9) : 8 + pick(&maker, 50);
+    uint32_t handles = small ? 3 : PROGRAM_HANDLES;
     while (program->op_count < length) {
         uint32_t from = program->op_count;
         uint32_t handle = pick(&maker, pick(&maker, 2) ? 2 : handles);
@@ -234,7 +252,7 @@ void program_make(struct program *program, uint64_t seed, const struct program_p
         uint32_t way = pick(&maker, 16);
         if (!belief->open)
             make_open(&maker, handle);
-        else if (way == 0 && (plan->deaths || plan->faults))
+        else if (way == 0 && (!maker.plan.no_deaths || !maker.plan.no_faults))
             make_trouble(&maker, handle);
         else if (belief->sealed || belief->prepared || (belief->staged && way < 8))
             make_end(&maker, handle);
@@ -256,7 +274,8 @@ void program_drop(struct program *program, uint32_t at)
             (program->op_count - at) * sizeof program->ops[0]);
 }
 
-/* ---- in words ---------------------------------------------------------------------------------- */
+/* ---- in words ----------------------------------------------------------------------------------
+ */
 
 void program_describe_setup(const struct program *program, char *text, size_t bytes)
 {
@@ -275,9 +294,9 @@ void program_describe_setup(const struct program *program, char *text, size_t by
 void program_describe(const struct program *program, uint32_t at, char *text, size_t bytes)
 {
     static const char *const names[OP_KINDS] = {
-        "open",  "close",    "read",  "read all", "view",    "write", "truncate", "allocate",
-        "sync",  "rollback", "seal",  "commit",   "apply",   "flush", "lock",     "unlock",
-        "prepare", "resolve", "sync many", "step", "kill", "fault", "space",
+        "open",    "close",    "read",      "read all", "view",  "write", "truncate", "allocate",
+        "sync",    "rollback", "seal",      "commit",   "apply", "flush", "lock",     "unlock",
+        "prepare", "resolve",  "sync many", "step",     "kill",  "fault", "space",
     };
     const struct op *op = &program->ops[at];
     char more[64] = "";

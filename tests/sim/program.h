@@ -71,18 +71,20 @@ struct program {
 };
 
 enum program_kind {
+    PROGRAM_ANY,   /* mostly small ones */
     PROGRAM_SMALL, /* a few operations on a small file: many images a second */
     PROGRAM_MIXED,
     PROGRAM_LARGE, /* transactions larger than the log and than memory for staging */
 };
 
+/* What programs are to do without. */
 struct program_plan {
     enum program_kind kind;
-    bool deaths; /* processes die inside operations */
-    bool faults; /* calls fail */
-    bool marks;  /* some homes carry a mark */
-    bool aparts; /* some logs have a directory of their own */
-    bool makes;  /* some homes are made by the program */
+    bool no_deaths; /* of processes, also inside operations */
+    bool no_faults; /* calls that fail, a full disk */
+    bool no_marks;  /* homes that carry a mark */
+    bool no_aparts; /* logs that have a directory of their own */
+    bool no_makes;  /* homes that the program makes */
 };
 
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan);

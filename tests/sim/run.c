@@ -93,10 +93,11 @@ bool run_resolve(struct run *run, uint32_t file, uint64_t states, size_t bytes)
     return true;
 }
 
-/* ---- files of the harness --------------------------------------------------------------------- */
+/* ---- files of the harness ---------------------------------------------------------------------
+ */
 
-void run_make_file(struct run *run, struct sim_process *process, const char *path,
-                   const char *text, size_t bytes)
+void run_make_file(struct run *run, struct sim_process *process, const char *path, const char *text,
+                   size_t bytes)
 {
     const struct nv_os *os = &process->os;
     struct nv_file file;
@@ -121,7 +122,8 @@ void run_remove_file(struct run *run, struct sim_process *process, const char *p
     (void)os->sync_directory(os, path);
 }
 
-/* ---- after a death --------------------------------------------------------------------------------- */
+/* ---- after a death
+ * --------------------------------------------------------------------------------- */
 
 static uint32_t survivor(const struct run *run, uint32_t file)
 {
@@ -245,8 +247,7 @@ static void settle(struct run *run)
 static void forget_process(struct run *run, uint32_t index)
 {
     struct run_process *process = &run->processes[index];
-    for (uint32_t i = index; index < HARNESS && i < PROGRAM_HANDLES;
-         i += run->program->processes) {
+    for (uint32_t i = index; index < HARNESS && i < PROGRAM_HANDLES; i += run->program->processes) {
         struct run_handle *handle = &run->handles[i];
         if (!handle->open)
             continue;
@@ -282,7 +283,8 @@ static void after_death(struct run *run, uint32_t index)
     run->prepared = false;
 }
 
-/* ---- the program ------------------------------------------------------------------------------------- */
+/* ---- the program
+ * ------------------------------------------------------------------------------------- */
 
 static void step(struct run *run, const struct op *op)
 {

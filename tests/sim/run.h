@@ -65,7 +65,8 @@ static inline bool run_fired(const struct run *run)
     return run->armed && run->sim->fault.after == 0;
 }
 
-/* ---- run.c ------------------------------------------------------------------------------------- */
+/* ---- run.c -------------------------------------------------------------------------------------
+ */
 
 struct run_process *run_process(struct run *run, uint32_t index);
 uint8_t *run_buffer(struct run *run, size_t bytes);
@@ -77,8 +78,8 @@ bool run_resolve(struct run *run, uint32_t file, uint64_t states, size_t bytes);
 /* All of a file through a handle into the buffer; the count or -errno. */
 ssize_t run_read_all(struct run *run, struct nvmmio *handle);
 /* Files of the harness's own, durable. */
-void run_make_file(struct run *run, struct sim_process *process, const char *path,
-                   const char *text, size_t bytes);
+void run_make_file(struct run *run, struct sim_process *process, const char *path, const char *text,
+                   size_t bytes);
 void run_remove_file(struct run *run, struct sim_process *process, const char *path);
 
 #endif

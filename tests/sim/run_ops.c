@@ -8,12 +8,13 @@
 
 #define MODEL_BYTES_MAX 1000000u
 
-/* ---- who is in whose way ------------------------------------------------------------------------ */
+/* ---- who is in whose way ------------------------------------------------------------------------
+ */
 
 enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
 
-/* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do the
- * latter two without having been asked for it: locks stay with a commit's steps. */
+/* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do
+ * the latter two without having been asked for it: locks stay with a commit's steps. */
 static bool others(const struct run *run, const struct run_handle *handle, enum presence what)
 {
     for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
@@ -70,7 +71,8 @@ static bool excused(struct run *run, const struct run_handle *handle, const char
     return false;
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------ */
+/* ---- opening and closing ------------------------------------------------------------------------
+ */
 
 /* What a new handle sees is one of the states that the file may be in. */
 static void check_opened(struct run *run, struct run_handle *handle, uint64_t states, bool first)
@@ -118,8 +120,8 @@ static void do_open(struct run *run, uint32_t index, const struct op *op)
     struct run_process *process = run_process(run, index % run->program->processes);
     struct content staged = handle->staged;
     struct nvmmio *opened = NULL;
-    *handle = (struct run_handle){
-        .file = op->other, .read_only = handle->read_only, .staged = staged};
+    *handle =
+        (struct run_handle){.file = op->other, .read_only = handle->read_only, .staged = staged};
     int error = nv_open(process->engine, file->path, &options, &opened);
     if (error) {
         (void)excused(run, handle, "open", error, false);
@@ -164,7 +166,8 @@ void run_close(struct run *run, uint32_t index)
         .states = file->visible, .states_super = file->visible, .absent = absent};
 }
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------- */
 
 static void do_read(struct run *run, struct run_handle *handle, uint32_t offset, uint32_t bytes)
 {
@@ -222,9 +225,11 @@ static void do_view(struct run *run, struct run_handle *handle, uint32_t offset,
         run_fail(run, "view of [%u, +%u) shows other bytes", offset, bytes);
 }
 
-/* ---- staging ---------------------------------------------------------------------------------------- */
+/* ---- staging
+ * ---------------------------------------------------------------------------------------- */
 
-/* The first change of a transaction goes on from what is committed; a later one takes a seal back. */
+/* The first change of a transaction goes on from what is committed; a later one takes a seal back.
+ */
 static void begin_change(struct run *run, struct run_handle *handle)
 {
     if (handle->stage == NVMMIO_CLEAN)
@@ -323,7 +328,8 @@ static void do_allocate(struct run *run, struct run_handle *handle, uint32_t byt
         follow_stage(handle);
 }
 
-/* ---- the end of a transaction -------------------------------------------------------------------- */
+/* ---- the end of a transaction
+ * -------------------------------------------------------------------- */
 
 /* A state that the operation under way may commit; false: there are too many states. */
 static bool announce(struct run *run, struct run_handle *handle)
@@ -352,7 +358,8 @@ static void committed(struct run *run, struct run_handle *handle, bool waited)
     if (waited)
         *allowed = (struct allowed_file){.states = state};
     allowed->states |= state;
-    handle->waiting |= handle->asked == NVMMIO_RESERVED; /* EXCLUSIVE stays with what was asked for */
+    handle->waiting |=
+        handle->asked == NVMMIO_RESERVED; /* EXCLUSIVE stays with what was asked for */
     run_end_transaction(handle);
 }
 
@@ -507,7 +514,8 @@ static void do_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lo
     handle->asked = held ? level : NVMMIO_UNLOCKED;
 }
 
-/* ---- several files --------------------------------------------------------------------------------- */
+/* ---- several files
+ * --------------------------------------------------------------------------------- */
 
 static const char *child_path(uint32_t file)
 {
@@ -664,7 +672,8 @@ static void do_sync_many(struct run *run, const struct op *op)
         model->now.joints = 0;
 }
 
-/* ---- trouble --------------------------------------------------------------------------------------- */
+/* ---- trouble
+ * --------------------------------------------------------------------------------------- */
 
 static void do_fault(struct run *run, const struct op *op)
 {

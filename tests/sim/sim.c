@@ -61,8 +61,7 @@ struct sim_process *sim_spawn(struct sim *sim)
         struct sim_process *process = &sim->processes[i];
         if (process->alive)
             continue;
-        *process = (struct sim_process){
-            .sim = sim, .index = i, .alive = true, .pid = ++sim->pids};
+        *process = (struct sim_process){.sim = sim, .index = i, .alive = true, .pid = ++sim->pids};
         sim_os_init(process);
         return process;
     }
@@ -268,41 +267,54 @@ int sim_fault(struct sim *sim, enum sim_call call)
     return fault->error;
 }
 
+extern const char __executable_start[];
+
+static uint32_t add_site(struct sim *sim, const struct sim_site *site)
+{
+    char text[128];
+    uint32_t i = sim->site_count;
+    if (i == SIM_SITES_MAX)
+        return SIM_NONE - 1;
+    sim->sites[i] = *site;
+    sim->site_count++;
+    if (strcmp(sim_site_text(sim, i, text, sizeof text), sim->skip_text) == 0)
+        sim->skip_site = i;
+    return i;
+}
+
 bool sim_step(struct sim *sim, enum sim_step step)
 {
+    if (sim->skip_kinds >> step & 1)
+        return false;
     if (!sim->count_sites)
         return true;
     /* Without this function and the one of the os or medium that asks. */
     void *frames[SIM_SITE_DEPTH + 2] = {NULL};
-    (void)backtrace(frames, SIM_SITE_DEPTH + 2);
+    struct sim_site site = {.step = step};
+    int count = backtrace(frames, SIM_SITE_DEPTH + 2);
+    for (int f = 2; f < count; f++)
+        site.chain[f - 2] = (size_t)((const char *)frames[f] - __executable_start) - 1;
     uint32_t i = 0;
-    while (i < sim->site_count &&
-           (sim->sites[i].step != step ||
-            memcmp(sim->sites[i].chain, frames + 2, sizeof sim->sites[i].chain) != 0))
+    while (i < sim->site_count && (sim->sites[i].step != step ||
+                                   memcmp(sim->sites[i].chain, site.chain, sizeof site.chain) != 0))
         i++;
-    if (i == sim->site_count && i < SIM_SITES_MAX) {
-        sim->sites[i] = (struct sim_site){.step = step};
-        memcpy(sim->sites[i].chain, frames + 2, sizeof sim->sites[i].chain);
-        sim->site_count++;
-    }
+    if (i == sim->site_count)
+        i = add_site(sim, &site);
     if (i < SIM_SITES_MAX)
         sim->sites[i].hits++;
     return i != sim->skip_site;
 }
 
-extern const char __executable_start[];
-
 const char *sim_site_text(const struct sim *sim, uint32_t site, char *buffer, size_t bytes)
 {
     static const char *const names[SIM_STEPS] = {
-        [SIM_STEP_FENCE] = "fence",     [SIM_STEP_FLUSH] = "flush",
-        [SIM_STEP_RELEASE] = "release", [SIM_STEP_SYNC] = "sync",
+        [SIM_STEP_FENCE] = "fence",         [SIM_STEP_FLUSH] = "flush",
+        [SIM_STEP_RELEASE] = "release",     [SIM_STEP_SYNC] = "sync",
         [SIM_STEP_DIRECTORY] = "directory",
     };
     const struct sim_site *at = &sim->sites[site];
     size_t used = (size_t)snprintf(buffer, bytes, "%s", names[at->step]);
     for (uint32_t i = 0; i < SIM_SITE_DEPTH && at->chain[i] && used < bytes; i++)
-        used += (size_t)snprintf(buffer + used, bytes - used, " %#zx",
-                                 (size_t)((const char *)at->chain[i] - __executable_start) - 1);
+        used += (size_t)snprintf(buffer + used, bytes - used, "%c%zx", i ? ',' : '@', at->chain[i]);
     return buffer;
 }

@@ -43,7 +43,7 @@ enum sim_semantics {
 
 struct sim_file {
     bool used;
-    bool raw;      /* mapped without a medium: stores are not seen, a power loss takes them */
+    bool raw; /* mapped without a medium: stores are not seen, a power loss takes them */
     uint32_t links;
     uint32_t mode, uid, gid;
     uint64_t inode, birth_ns;
@@ -93,10 +93,10 @@ enum sim_step {
 #define SIM_SITES_MAX 128u
 #define SIM_SITE_DEPTH 5u
 
-/* A step at one place of the engine: its call chain. */
+/* A step at one place of the engine: its call chain, as offsets in the program, for addr2line. */
 struct sim_site {
     enum sim_step step;
-    void *chain[SIM_SITE_DEPTH];
+    size_t chain[SIM_SITE_DEPTH];
     uint64_t hits;
 };
 
@@ -145,8 +145,10 @@ struct sim {
     uint32_t note;       /* goes into every event */
 
     struct sim_fault fault;
-    bool count_sites;   /* collect the places of persistence steps */
-    uint32_t skip_site; /* leave this one out; SIM_NONE: none */
+    bool count_sites;    /* collect the places of persistence steps */
+    uint32_t skip_site;  /* leave this one out; SIM_NONE: none */
+    char skip_text[128]; /* or this one, as sim_site_text has it, when it is met */
+    uint32_t skip_kinds; /* leave these out, wherever they are: bits 1 << enum sim_step */
     struct sim_site sites[SIM_SITES_MAX];
     uint32_t site_count;
 
@@ -215,13 +217,13 @@ _Noreturn void sim_die(struct sim_process *process);
 int sim_fault(struct sim *sim, enum sim_call call);
 /* False: this step, at this place, is left out. */
 bool sim_step(struct sim *sim, enum sim_step step);
-/* "fence at 0x1234 < 0x5678": for addr2line; returns `buffer`. */
+/* "fence@1234,5678", the calls from the inside out; returns `buffer`. */
 const char *sim_site_text(const struct sim *sim, uint32_t site, char *buffer, size_t bytes);
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
-void sim_os_init(struct sim_process *process);       /* sim_os.c */
-extern const struct nv_medium_ops sim_medium_dax;    /* sim_medium.c */
+void sim_os_init(struct sim_process *process);    /* sim_os.c */
+extern const struct nv_medium_ops sim_medium_dax; /* sim_medium.c */
 
 static inline struct sim_process *sim_process_of(const struct nv_file *file)
 {

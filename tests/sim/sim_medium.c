@@ -56,7 +56,8 @@ static int dax_load(struct nv_medium *medium, uint64_t offset, void *buffer, siz
 {
     struct sim_process *process = sim_process_of(medium->file);
     uint32_t file = sim_descriptor_of(medium->file)->file;
-    uint64_t there = process->sim->files[file].bytes;
+    /* Zeros are not worth fetching: logs are mostly empty. */
+    uint64_t there = nv_min(process->sim->files[file].bytes, process->sim->files[file].high);
     size_t got = offset < there ? (size_t)nv_min(bytes, there - offset) : 0;
     if (got)
         memcpy(buffer, process->sim->memory[file] + offset, got);

@@ -169,7 +169,8 @@ static int os_resolve(const struct nv_os *os, const char *path, char *out, size_
     return snprintf(out, out_bytes, "%s", path) >= (int)out_bytes ? -ENAMETOOLONG : 0;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------ */
+/* ---- bytes ------------------------------------------------------------------------------------
+ */
 
 static ssize_t os_pread(struct nv_file *file, void *buffer, size_t bytes, uint64_t offset)
 {
@@ -302,7 +303,8 @@ static const struct nv_medium_ops *os_medium(struct nv_file *file)
     return sim_process_of(file)->sim->semantics == SIM_DAX ? &sim_medium_dax : &nv_medium_page;
 }
 
-/* ---- byte locks ------------------------------------------------------------------------------- */
+/* ---- byte locks -------------------------------------------------------------------------------
+ */
 
 static const struct sim_lock *find_lock(struct nv_file *file, uint64_t first, uint64_t end)
 {
@@ -389,7 +391,8 @@ static int os_lock_holder(struct nv_file *file, uint64_t offset, uint64_t bytes,
     return 0;
 }
 
-/* ---- the rest ---------------------------------------------------------------------------------- */
+/* ---- the rest ----------------------------------------------------------------------------------
+ */
 
 static int os_process_self(const struct nv_os *os, uint64_t *pid, uint64_t *start_time,
                            uint64_t *pid_namespace)

@@ -42,9 +42,8 @@ static int stop(void **state)
 static struct nv_file open_file(struct sim_process *process, const char *path)
 {
     struct nv_file file;
-    assert_int_equal(process->os.open(&process->os, path, NV_OPEN_WRITE | NV_OPEN_CREATE, 0600,
-                                      &file),
-                     0);
+    assert_int_equal(
+        process->os.open(&process->os, path, NV_OPEN_WRITE | NV_OPEN_CREATE, 0600, &file), 0);
     return file;
 }
 

@@ -83,8 +83,8 @@ void trace_describe(const struct trace *trace, size_t index, char *text, size_t 
     case TRACE_STORE:
     case TRACE_ZERO:
         snprintf(text, bytes, " file %u [%llu, +%u)%s note %u", event->file,
-                 (unsigned long long)event->offset, event->bytes, event->flushed ? "" : " unflushed",
-                 event->note);
+                 (unsigned long long)event->offset, event->bytes,
+                 event->flushed ? "" : " unflushed", event->note);
         break;
     case TRACE_SIZE:
         snprintf(text, bytes, " file %u = %llu", event->file, (unsigned long long)event->offset);

@@ -11,16 +11,16 @@
 #include <string.h>
 
 enum trace_kind {
-    TRACE_STORE,          /* bytes of a file, whole units */
-    TRACE_ZERO,           /* the same, all zeros: no data is kept */
-    TRACE_SIZE,           /* `offset` is the new size of the file */
-    TRACE_MAKE,           /* `file` was made; data: struct sim_file */
-    TRACE_NAME,           /* `path` names `file` */
-    TRACE_UNNAME,         /* `path` names nothing */
-    TRACE_RENAME,         /* `path` names `file`, and the path behind it (trace_path_from) nothing */
-    TRACE_FENCE,          /* what `process` stored before is durable */
-    TRACE_SYNC,           /* what was stored to `file`, and its size, is durable */
-    TRACE_SYNC_FAILED,    /* what was stored to `file` may be lost, and no later sync covers it */
+    TRACE_STORE,       /* bytes of a file, whole units */
+    TRACE_ZERO,        /* the same, all zeros: no data is kept */
+    TRACE_SIZE,        /* `offset` is the new size of the file */
+    TRACE_MAKE,        /* `file` was made; data: struct sim_file */
+    TRACE_NAME,        /* `path` names `file` */
+    TRACE_UNNAME,      /* `path` names nothing */
+    TRACE_RENAME,      /* `path` names `file`, and the path behind it (trace_path_from) nothing */
+    TRACE_FENCE,       /* what `process` stored before is durable */
+    TRACE_SYNC,        /* what was stored to `file`, and its size, is durable */
+    TRACE_SYNC_FAILED, /* what was stored to `file` may be lost, and no later sync covers it */
     TRACE_SYNC_DIRECTORY, /* the names in the directory of `path` are durable */
     TRACE_NOTE,           /* `note` differs from here on */
 };

@@ -35,7 +35,8 @@ static void out_of_memory(void)
     abort();
 }
 
-/* ---- putting something pending into the machine ------------------------------------------------ */
+/* ---- putting something pending into the machine ------------------------------------------------
+ */
 
 void walk_put_units(struct walk *walk, const struct pending *pending, uint32_t first, uint32_t end)
 {
@@ -75,7 +76,8 @@ void walk_put_other(struct walk *walk, const struct pending *pending)
     }
 }
 
-/* ---- becoming durable ---------------------------------------------------------------------------- */
+/* ---- becoming durable
+ * ---------------------------------------------------------------------------- */
 
 /* Bytes [first, end) of a file are durable as event `event` stored them: what was pending before it
  * can't show there any more. */
@@ -142,15 +144,15 @@ static bool covers(const struct walk *walk, const struct trace_event *event,
     case TRACE_FENCE:
         return is_store(pending) && pending->flushed && pending->process == event->process;
     case TRACE_SYNC:
-        return (is_store(pending) || pending->kind == TRACE_SIZE) &&
-               pending->file == event->file && !pending->lost;
+        return (is_store(pending) || pending->kind == TRACE_SIZE) && pending->file == event->file &&
+               !pending->lost;
     case TRACE_STORE:
     case TRACE_ZERO: /* the first store to a page mapped with MAP_SYNC makes the size durable */
         return pending->kind == TRACE_SIZE && pending->file == event->file;
     case TRACE_SYNC_DIRECTORY:
         return !is_store(pending) && pending->kind != TRACE_SIZE &&
                walk_same_directory(trace_path(walk->trace, event),
-                              trace_path(walk->trace, &walk->trace->events[pending->event]));
+                                   trace_path(walk->trace, &walk->trace->events[pending->event]));
     default:
         return false;
     }
@@ -174,7 +176,8 @@ static void settle(struct walk *walk, const struct trace_event *event)
     walk->count = kept;
 }
 
-/* ---- one event ------------------------------------------------------------------------------------ */
+/* ---- one event
+ * ------------------------------------------------------------------------------------ */
 
 static void add(struct walk *walk, size_t event)
 {
@@ -217,8 +220,7 @@ static enum walk_step step_store(struct walk *walk, size_t index)
 {
     const struct trace_event *event = &walk->trace->events[index];
     const struct sim *sim = walk->sim;
-    if (sim->semantics == SIM_DAX &&
-        event->offset + event->bytes > sim->files[event->file].bytes)
+    if (sim->semantics == SIM_DAX && event->offset + event->bytes > sim->files[event->file].bytes)
         settle(walk, event);
     if (changes_nothing(walk, event))
         return WALK_SAME;

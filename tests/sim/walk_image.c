@@ -21,13 +21,13 @@ enum part {
 
 /* Which stores are whole, and which are in parts. */
 enum plan {
-    PLAN_RANDOM,    /* each unit of each store */
-    PLAN_STORES,    /* each store whole or not */
-    PLAN_PREFIX,    /* the stores before one, and a part of it */
-    PLAN_SUFFIX,    /* the stores behind one, and a part of it */
-    PLAN_ALL_BUT,   /* all, and of one a part */
-    PLAN_NONE_BUT,  /* none, and of one a part */
-    PLAN_FILE,      /* those to one file, others by chance */
+    PLAN_RANDOM,     /* each unit of each store */
+    PLAN_STORES,     /* each store whole or not */
+    PLAN_PREFIX,     /* the stores before one, and a part of it */
+    PLAN_SUFFIX,     /* the stores behind one, and a part of it */
+    PLAN_ALL_BUT,    /* all, and of one a part */
+    PLAN_NONE_BUT,   /* none, and of one a part */
+    PLAN_FILE,       /* those to one file, others by chance */
     PLAN_STORES_MIX, /* each store in a way of its own */
     PLANS,
 };
@@ -41,8 +41,8 @@ struct draw {
     size_t pivot;        /* index of the store that is in parts */
     uint32_t pivot_file; /* of PLAN_FILE */
     enum part pivot_part;
-    uint32_t weight;     /* of 256: chance of a unit, a store */
-    uint32_t group;      /* units that stand or fall together */
+    uint32_t weight; /* of 256: chance of a unit, a store */
+    uint32_t group;  /* units that stand or fall together */
     bool names_ordered;
     uint64_t hash;
     bool newest; /* something of the newest is in it */
@@ -106,9 +106,8 @@ static void draw_begin(const struct walk *walk, uint64_t choice, struct draw *dr
 
 static enum part draw_part(struct draw *draw, size_t index, const struct pending *pending)
 {
-    if (index == draw->pivot &&
-        (draw->plan == PLAN_PREFIX || draw->plan == PLAN_SUFFIX || draw->plan == PLAN_ALL_BUT ||
-         draw->plan == PLAN_NONE_BUT))
+    if (index == draw->pivot && (draw->plan == PLAN_PREFIX || draw->plan == PLAN_SUFFIX ||
+                                 draw->plan == PLAN_ALL_BUT || draw->plan == PLAN_NONE_BUT))
         return draw->pivot_part;
     switch (draw->plan) {
     case PLAN_RANDOM:
