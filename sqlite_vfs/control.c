@@ -114,6 +114,9 @@ static int control_delegated(struct nv_database *db, int operation, void *argume
         *(char **)argument = sqlite3_mprintf("%s", name);
         return SQLITE_OK;
     }
+    /* The unix VFS would make the file longer, and who knows whether it is its to use. */
+    if (operation == SQLITE_FCNTL_SIZE_HINT && nv_level(db) == SQLITE_LOCK_NONE && !db->fixed)
+        return SQLITE_OK;
     return below(db, operation, argument);
 }
 

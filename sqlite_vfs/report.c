@@ -95,11 +95,23 @@ static void leave(struct nv_database *db, bool entered)
         (void)db->base.pMethods->xUnlock(&db->base, SQLITE_LOCK_NONE);
 }
 
-static void add_delegated(sqlite3_str *out, struct nv_database *db)
+/* The mode; true: native, and the engine has more to say. */
+static bool add_mode(sqlite3_str *out, struct nv_database *db, int lock)
 {
+    add_string(out, "path", db->name);
+    if (lock != SQLITE_OK) {
+        add_string(out, "mode", "unknown");
+        add_string(out, "why", sqlite3_errstr(lock));
+        return false;
+    }
+    if (nv_native(db)) {
+        add_string(out, "mode", "native");
+        return true;
+    }
     add_string(out, "mode", "delegated");
     add_string(out, "why", db->why);
     add_bool(out, "read_only", db->read_only);
+    return false;
 }
 
 char *nv_report_text(struct nv_database *db)
@@ -108,16 +120,8 @@ char *nv_report_text(struct nv_database *db)
     int lock;
     bool entered = enter(db, &lock);
 
-    add_string(out, "path", db->name);
-    if (lock != SQLITE_OK) {
-        add_string(out, "mode", "unknown");
-        add_string(out, "why", sqlite3_errstr(lock));
-    } else if (nv_native(db)) {
-        add_string(out, "mode", "native");
+    if (add_mode(out, db, lock))
         add_engine(out, db);
-    } else {
-        add_delegated(out, db);
-    }
     leave(db, entered);
     return end(out);
 }
@@ -152,13 +156,8 @@ char *nv_report_stats_text(struct nv_database *db)
     int lock;
     bool entered = enter(db, &lock);
 
-    add_string(out, "path", db->name);
-    if (lock == SQLITE_OK && nv_native(db)) {
-        add_string(out, "mode", "native");
+    if (add_mode(out, db, lock))
         add_counters(out, db);
-    } else {
-        add_delegated(out, db);
-    }
     leave(db, entered);
     return end(out);
 }
