@@ -101,14 +101,39 @@ static int run_statements(sqlite3 *db, const char *format, va_list arguments, ch
     return sqlite3_exec(db, *sql, NULL, NULL, NULL);
 }
 
+/* What ours says of its last failure in this thread, for the message of a test that fails. */
+static const char *last_words(sqlite3 *db)
+{
+    static _Thread_local char words[600];
+    sqlite3_stmt *statement = NULL;
+    const char *text = NULL;
+
+    words[0] = '\0';
+    if (sql_on_nvmmio() &&
+        sqlite3_prepare_v2(db, "PRAGMA nvmmio_info", -1, &statement, NULL) == 0 &&
+        sqlite3_step(statement) == SQLITE_ROW)
+        text = (const char *)sqlite3_column_text(statement, 0);
+    if (text)
+        text = strstr(text, "\"last_error\"");
+    if (text)
+        (void)snprintf(words, sizeof(words), "%s", text);
+    (void)sqlite3_finalize(statement);
+    return words;
+}
+
 void sql_do(sqlite3 *db, const char *format, ...)
 {
     va_list arguments;
     char *sql;
 
     va_start(arguments, format);
-    if (run_statements(db, format, arguments, &sql) != SQLITE_OK)
-        check_fail("%.200s: %s (%d)", sql, sqlite3_errmsg(db), sqlite3_extended_errcode(db));
+    if (run_statements(db, format, arguments, &sql) != SQLITE_OK) {
+        char message[300];
+
+        (void)snprintf(message, sizeof(message), "%s (%d)", sqlite3_errmsg(db),
+                       sqlite3_extended_errcode(db));
+        check_fail("%.200s: %s %s", sql, message, last_words(db));
+    }
     va_end(arguments);
     sqlite3_free(sql);
 }
