@@ -47,6 +47,7 @@ enum {
     KEY_MUTATE,
     KEY_MUTATE_ALL,
     KEY_SITES,
+    KEY_SITE_DEPTH,
     KEY_SAMPLES,
     KEY_LIST,
     KEY_GO_ON,
@@ -76,6 +77,7 @@ static const struct argp_option options[] = {
     {0, 0, NULL, 0, "Whether anything would be found:", 3},
     {"sites", KEY_SITES, NULL, 0, "list the persistence steps that were met, with their calls", 3},
     {"mutate", KEY_MUTATE, "SITE", 0, "leave out this one of them", 3},
+    {"site-depth", KEY_SITE_DEPTH, "1..4", 0, "calls that tell two of them apart (default 2)", 3},
     {"mutate-all", KEY_MUTATE_ALL, NULL, 0,
      "leave out each step in turn: --programs for the survey, --budget for each mutant", 3},
     {0},
@@ -174,6 +176,11 @@ static error_t parse(int key, char *text, struct argp_state *state)
         break;
     case KEY_SAMPLES:
         arguments->explore.samples = (uint32_t)number(text, state);
+        break;
+    case KEY_SITE_DEPTH:
+        arguments->explore.site_depth = (uint32_t)number(text, state);
+        if (arguments->explore.site_depth < 1 || arguments->explore.site_depth > SIM_SITE_DEPTH)
+            argp_error(state, "--site-depth is 1 to %u", SIM_SITE_DEPTH);
         break;
     case KEY_KIND:
         parse_kind(arguments, text, state);

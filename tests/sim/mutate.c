@@ -4,13 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which programs pass which places: bit p of reach[site]. */
 #define PROGRAMS_MAX 4096u
+
+/* Which programs pass which places: bit p of by[site]. */
+struct reach {
+    uint8_t by[SIM_SITES_MAX][PROGRAMS_MAX / 8];
+};
 
 struct survey {
     struct explore *explore;
     const struct mutate_options *options;
-    uint8_t reach[SIM_SITES_MAX][PROGRAMS_MAX / 8];
+    struct reach running, recovering;
     uint64_t programs;
     bool fine; /* the engine as it is passes all of them */
 };
@@ -20,39 +24,57 @@ static void look_around(struct survey *survey)
 {
     struct sim *sim = survey->explore->sim;
     struct program program;
+    struct sim_site before[SIM_SITES_MAX];
     sim->count_sites = true;
     survey->fine = true;
     for (uint64_t p = 0; p < survey->programs; p++) {
-        uint64_t before[SIM_SITES_MAX];
-        for (uint32_t i = 0; i < SIM_SITES_MAX; i++)
-            before[i] = sim->sites[i].hits;
+        memcpy(before, sim->sites, sizeof before);
         program_make(&program, survey->options->seed + p, &survey->options->plan);
         survey->fine &= explore_program(survey->explore, &program);
-        for (uint32_t i = 0; i < SIM_SITES_MAX; i++)
-            if (sim->sites[i].hits != before[i])
-                survey->reach[i][p / 8] |= (uint8_t)(1u << (p % 8));
+        for (uint32_t i = 0; i < SIM_SITES_MAX; i++) {
+            uint8_t bit = (uint8_t)(1u << (p % 8));
+            if (sim->sites[i].hits_run != before[i].hits_run)
+                survey->running.by[i][p / 8] |= bit;
+            else if (sim->sites[i].hits != before[i].hits)
+                survey->recovering.by[i][p / 8] |= bit;
+        }
     }
 }
 
-static void try_mutant(struct survey *survey, struct mutant *mutant)
+/* Up to `images` on the programs that `reach` tells. */
+static void try_on(struct survey *survey, struct mutant *mutant, const struct reach *reach,
+                   uint64_t images)
 {
     struct explore *explore = survey->explore;
     struct program program;
     uint64_t begin = explore_images(explore);
-    explore->sim->skip_site = mutant->site;
     for (uint64_t p = 0; p < survey->programs && !mutant->caught; p++) {
-        if (!(survey->reach[mutant->site][p / 8] >> (p % 8) & 1))
+        if (!(reach->by[mutant->site][p / 8] >> (p % 8) & 1))
             continue;
-        if (explore_images(explore) - begin > survey->options->images_each)
+        if (explore_images(explore) - begin > images)
             break;
         program_make(&program, survey->options->seed + p, &survey->options->plan);
         mutant->caught = !explore_program(explore, &program);
         mutant->seed = program.seed;
     }
-    mutant->images = explore_images(explore) - begin;
+    mutant->images += explore_images(explore) - begin;
+}
+
+/* A step that a program takes itself shows there; one that only recoveries take, inside those. */
+static void try_mutant(struct survey *survey, struct mutant *mutant)
+{
+    struct explore *explore = survey->explore;
+    uint64_t images = survey->options->images_each;
+    explore->sim->skip_site = mutant->site;
+    try_on(survey, mutant, &survey->running, images / 2);
+    explore->options.nested_one_in = 2;
+    explore->options.samples = 4;
+    explore->options.samples_nested = 6;
+    try_on(survey, mutant, &survey->recovering, images / 2);
+    explore->options = survey->options->explore;
+    explore->sim->skip_site = SIM_NONE;
     if (mutant->caught)
         snprintf(mutant->failure, sizeof mutant->failure, "%s", explore->failure);
-    explore->sim->skip_site = SIM_NONE;
 }
 
 bool mutate_all(const struct mutate_options *options, mutate_progress *progress,

@@ -24,6 +24,7 @@ struct sim *sim_create(enum sim_semantics semantics)
     }
     sim->semantics = semantics;
     sim->skip_site = SIM_NONE;
+    sim->site_depth = 2;
     sim_reset(sim, 1);
     return sim;
 }
@@ -135,7 +136,7 @@ static bool all_zero(const uint8_t *bytes, size_t count)
 }
 
 static void record_range(struct sim_process *process, uint32_t file, uint64_t offset, size_t bytes,
-                         bool flushed)
+                         enum trace_cover cover)
 {
     struct sim *sim = process->sim;
     uint64_t first = nv_align_down(offset, sim->trace->unit_bytes);
@@ -145,7 +146,7 @@ static void record_range(struct sim_process *process, uint32_t file, uint64_t of
     struct trace_event *event = record(sim, process, zero ? TRACE_ZERO : TRACE_STORE, file);
     event->offset = first;
     event->bytes = (uint32_t)(end - first);
-    event->flushed = flushed;
+    event->cover = (uint8_t)cover;
     if (!zero) {
         size_t place;
         memcpy(trace_data(sim->trace, end - first, &place), from, end - first);
@@ -154,7 +155,7 @@ static void record_range(struct sim_process *process, uint32_t file, uint64_t of
 }
 
 void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offset,
-                      const struct iovec *parts, int count, bool flushed)
+                      const struct iovec *parts, int count, enum trace_cover cover)
 {
     struct sim *sim = process->sim;
     size_t bytes = 0;
@@ -170,7 +171,7 @@ void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offse
         done += part;
     }
     if (sim->trace && bytes)
-        record_range(process, file, offset, bytes, flushed);
+        record_range(process, file, offset, bytes, cover);
     if (dies)
         sim_die(process);
 }
@@ -292,7 +293,7 @@ bool sim_step(struct sim *sim, enum sim_step step)
     void *frames[SIM_SITE_DEPTH + 2] = {NULL};
     struct sim_site site = {.step = step};
     int count = backtrace(frames, SIM_SITE_DEPTH + 2);
-    for (int f = 2; f < count; f++)
+    for (int f = 2; f < count && f < 2 + (int)sim->site_depth; f++)
         site.chain[f - 2] = (size_t)((const char *)frames[f] - __executable_start) - 1;
     uint32_t i = 0;
     while (i < sim->site_count && (sim->sites[i].step != step ||
@@ -302,6 +303,8 @@ bool sim_step(struct sim *sim, enum sim_step step)
         i = add_site(sim, &site);
     if (i < SIM_SITES_MAX)
         sim->sites[i].hits++;
+    if (i < SIM_SITES_MAX && sim->running)
+        sim->sites[i].hits_run++;
     return i != sim->skip_site;
 }
 

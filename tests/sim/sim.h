@@ -90,14 +90,15 @@ enum sim_step {
     SIM_STEPS,
 };
 
-#define SIM_SITES_MAX 128u
-#define SIM_SITE_DEPTH 5u
+#define SIM_SITES_MAX 256u
+#define SIM_SITE_DEPTH 4u /* calls that tell one site from another, at most */
 
 /* A step at one place of the engine: its call chain, as offsets in the program, for addr2line. */
 struct sim_site {
     enum sim_step step;
     size_t chain[SIM_SITE_DEPTH];
     uint64_t hits;
+    uint64_t hits_run; /* of these, while `running` was set */
 };
 
 /* Calls of the system that can be made to fail. */
@@ -146,6 +147,8 @@ struct sim {
 
     struct sim_fault fault;
     bool count_sites;    /* collect the places of persistence steps */
+    bool running;        /* a program runs, not a recovery */
+    uint32_t site_depth; /* calls that tell places apart (default 2) */
     uint32_t skip_site;  /* leave this one out; SIM_NONE: none */
     char skip_text[128]; /* or this one, as sim_site_text has it, when it is met */
     uint32_t skip_kinds; /* leave these out, wherever they are: bits 1 << enum sim_step */
@@ -196,7 +199,7 @@ void sim_set_raw(struct sim *sim, uint32_t file, uint64_t bytes);
 /* ---- The same, recorded ------------------------------------------------------------------ */
 
 void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offset,
-                      const struct iovec *parts, int count, bool flushed);
+                      const struct iovec *parts, int count, enum trace_cover cover);
 uint32_t sim_record_make(struct sim_process *process, uint32_t mode);
 void sim_record_size(struct sim_process *process, uint32_t file, uint64_t bytes);
 /* False: too many names. */

@@ -77,8 +77,8 @@ static int dax_storev(struct nv_medium *medium, uint64_t offset, const struct io
     if (!medium->writable || end > atomic_load(&medium->ready_bytes) ||
         end > process->sim->files[descriptor->file].bytes)
         return -EINVAL;
-    bool flushed = sim_step(process->sim, SIM_STEP_FLUSH);
-    sim_record_store(process, descriptor->file, offset, parts, count, flushed);
+    enum trace_cover cover = sim_step(process->sim, SIM_STEP_FLUSH) ? COVER_FENCE : COVER_NONE;
+    sim_record_store(process, descriptor->file, offset, parts, count, cover);
     return 0;
 }
 

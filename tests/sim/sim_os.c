@@ -216,14 +216,14 @@ static int os_pwritev(struct nv_file *file, const struct iovec *parts, int count
         return -EBADF;
     int error = sim_fault(process->sim, SIM_CALL_PWRITEV);
     if (error && count > 1) /* a short write: the first part is there */
-        sim_record_store(process, descriptor->file, offset, parts, 1, true);
+        sim_record_store(process, descriptor->file, offset, parts, 1, COVER_SYNC);
     if (!error && end > file_of(file)->bytes)
         error = check_space(file, end);
     if (error)
         return error;
     if (end > file_of(file)->bytes)
         sim_record_size(process, descriptor->file, end);
-    sim_record_store(process, descriptor->file, offset, parts, count, true);
+    sim_record_store(process, descriptor->file, offset, parts, count, COVER_SYNC);
     return 0;
 }
 

@@ -84,7 +84,7 @@ void trace_describe(const struct trace *trace, size_t index, char *text, size_t 
     case TRACE_ZERO:
         snprintf(text, bytes, " file %u [%llu, +%u)%s note %u", event->file,
                  (unsigned long long)event->offset, event->bytes,
-                 event->flushed ? "" : " unflushed", event->note);
+                 event->cover == COVER_NONE ? " unflushed" : "", event->note);
         break;
     case TRACE_SIZE:
         snprintf(text, bytes, " file %u = %llu", event->file, (unsigned long long)event->offset);

@@ -25,10 +25,17 @@ enum trace_kind {
     TRACE_NOTE,           /* `note` differs from here on */
 };
 
+/* What makes a store durable. */
+enum trace_cover {
+    COVER_SYNC,  /* sync_data of the file: it went through the page cache */
+    COVER_FENCE, /* a fence of its process: it was flushed out of the processor's cache */
+    COVER_NONE,  /* nothing: its flush was left out */
+};
+
 struct trace_event {
     uint8_t kind; /* enum trace_kind */
     uint8_t process;
-    bool flushed; /* STORE: a fence of its process covers it */
+    uint8_t cover; /* of a store: enum trace_cover */
     uint32_t file;
     uint32_t note; /* what the test said last: which states are allowed */
     uint32_t bytes;

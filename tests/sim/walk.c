@@ -142,12 +142,15 @@ static bool covers(const struct walk *walk, const struct trace_event *event,
 {
     switch ((enum trace_kind)event->kind) {
     case TRACE_FENCE:
-        return is_store(pending) && pending->flushed && pending->process == event->process;
+        return is_store(pending) && pending->cover == COVER_FENCE &&
+               pending->process == event->process;
     case TRACE_SYNC:
-        return (is_store(pending) || pending->kind == TRACE_SIZE) && pending->file == event->file &&
-               !pending->lost;
+        if (is_store(pending) && pending->cover != COVER_SYNC)
+            return false;
+        return (is_store(pending) || pending->kind == TRACE_SIZE) &&
+               pending->file == event->file && !pending->lost;
     case TRACE_STORE:
-    case TRACE_ZERO: /* the first store to a page mapped with MAP_SYNC makes the size durable */
+    case TRACE_ZERO: /* see step_store */
         return pending->kind == TRACE_SIZE && pending->file == event->file;
     case TRACE_SYNC_DIRECTORY:
         return !is_store(pending) && pending->kind != TRACE_SIZE &&
@@ -192,7 +195,7 @@ static void add(struct walk *walk, size_t event)
     walk->pending[walk->count++] = (struct pending){
         .kind = at->kind,
         .process = at->process,
-        .flushed = at->flushed,
+        .cover = at->cover,
         .file = at->file,
         .bytes = at->bytes,
         .offset = at->offset,
@@ -220,7 +223,10 @@ static enum walk_step step_store(struct walk *walk, size_t index)
 {
     const struct trace_event *event = &walk->trace->events[index];
     const struct sim *sim = walk->sim;
-    if (sim->semantics == SIM_DAX && event->offset + event->bytes > sim->files[event->file].bytes)
+    /* The first store to a page that is mapped with MAP_SYNC makes the size durable; one to a page
+     * that was there before the file grew faults no more, and makes nothing durable. */
+    if (event->cover != COVER_SYNC &&
+        event->offset + event->bytes > nv_align_up(sim->files[event->file].bytes, NV_BLOCK_BYTES))
         settle(walk, event);
     if (changes_nothing(walk, event))
         return WALK_SAME;
@@ -252,7 +258,8 @@ enum walk_step walk_next(struct walk *walk)
     }
     case TRACE_SYNC_FAILED:
         for (size_t i = 0; i < walk->count; i++)
-            if (is_store(&walk->pending[i]) && walk->pending[i].file == event->file)
+            if (is_store(&walk->pending[i]) && walk->pending[i].cover == COVER_SYNC &&
+                walk->pending[i].file == event->file)
                 walk->pending[i].lost = true;
         return WALK_SAME;
     case TRACE_FENCE:
