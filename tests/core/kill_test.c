@@ -134,7 +134,7 @@ static void killed_before_every_system_call(void **state)
 {
     (void)state;
     shared->seed = place_seed(__func__);
-    for (uint64_t n = 1, steps = 0;; n++) {
+    for (uint64_t n = 1, steps = 0;; n += place_stride()) {
         bool killed;
 
         restart();
@@ -215,7 +215,7 @@ static void killed_before_every_system_call_of_a_recovery(void **state)
     shared->seed = place_seed(__func__);
     check(!trace_kill(live, NULL, TRACE_CALL, 0, &steps));
     for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
-        for (uint64_t n = 1;; n++) {
+        for (uint64_t n = 1;; n += place_stride()) {
             bool killed;
 
             restart();

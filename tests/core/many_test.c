@@ -80,9 +80,6 @@ static void commit_many(void *argument)
     trace_end();
 }
 
-/* Times that files of a decision were left and decide nothing: they were made, then came the end.
- */
-
 /* All files hold the same commit, acknowledged or begun; nothing that counts lies about. */
 static void verify_all(void)
 {
@@ -104,7 +101,8 @@ static void verify_all(void)
     check(first >= last && first <= last + 1);
     /* The file that decided goes with the last of those that it was for. */
     for (const char *name = scratch_list(&scratch); *name; name += strcspn(name, " ") + 1)
-        check(name[1] == ' ' && name[0] >= 'a' && name[0] <= 'c');
+        if (name[1] != ' ' || name[0] < 'a' || name[0] > 'c')
+            check_fail("there is %s", name);
 }
 
 static void many_commit_as_one(void **state)
@@ -119,7 +117,7 @@ static void many_commit_as_one(void **state)
 static void many_commit_as_one_whenever_one_dies(void **state)
 {
     (void)state;
-    for (uint64_t n = 1;; n++) {
+    for (uint64_t n = 1;; n += place_stride()) {
         bool killed;
 
         restart();

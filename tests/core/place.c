@@ -21,6 +21,7 @@ static struct {
     char program[512];
     uint64_t seed;
     uint64_t percent;
+    uint64_t stride;
     unsigned scratches;
 } place;
 
@@ -56,6 +57,11 @@ uint64_t place_times(uint64_t count)
     uint64_t scaled = count * place.percent / 100;
 
     return scaled ? scaled : 1;
+}
+
+uint64_t place_stride(void)
+{
+    return place.stride;
 }
 
 /* What libpmem is told must be there before its constructor runs. */
@@ -144,7 +150,8 @@ int place_main(int argc, char **argv, int (*tests)(void), const struct place_rol
 
     if (length < 0)
         (void)snprintf(place.program, sizeof(place.program), "%s", argv[0]);
-    place.percent = 100;
+    place.percent = PLACE_SANITIZED ? 20 : 100;
+    place.stride = PLACE_SANITIZED ? 17 : 1;
     if (getrandom(&place.seed, sizeof(place.seed), 0) != (ssize_t)sizeof(place.seed))
         return 2;
     place.seed |= 1;
@@ -159,13 +166,15 @@ int place_main(int argc, char **argv, int (*tests)(void), const struct place_rol
             place.seed = strtoull(argv[i + 1], NULL, 0);
         else if (strcmp(argv[i], "--times") == 0)
             place.percent = strtoull(argv[i + 1], NULL, 0);
+        else if (strcmp(argv[i], "--stride") == 0 && strtoull(argv[i + 1], NULL, 0) > 0)
+            place.stride = strtoull(argv[i + 1], NULL, 0);
         else
             argc = 0;
     }
     if (argc % 2 == 0) {
         fprintf(stderr,
                 "usage: %s [--place ram|dax|page|DIRECTORY] [--test PATTERN] [--seed N]"
-                " [--times PERCENT]\n",
+                " [--times PERCENT] [--stride N]\n",
                 argv[0]);
         return 2;
     }

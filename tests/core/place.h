@@ -12,6 +12,7 @@
  *   --test PATTERN                   only the tests whose name matches (* and ?)
  *   --seed N                         the seed of tests that have one
  *   --times N                        how much random tests do, in percent
+ *   --stride N                       of an exhaustive test, every N-th step only
  *
  * Threads: the test's own.
  */
@@ -39,6 +40,16 @@ const char *place_root(void);
 uint64_t place_seed(const char *test);
 /* `count` scaled by --times, at least 1. */
 uint64_t place_times(uint64_t count);
+
+/* How far it is from one step of an exhaustive test to the next: 1, but under a sanitizer, where
+ * all of this is there to find other things, and slow. */
+uint64_t place_stride(void);
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PLACE_SANITIZED true
+#else
+#define PLACE_SANITIZED false
+#endif
 
 /* A directory of a test's own, and the path of a file in it that is usually the one tested. */
 struct scratch {

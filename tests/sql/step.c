@@ -275,13 +275,12 @@ static void step_child(void *argument)
 
 uint64_t step_run(const struct step_sweep *sweep)
 {
-    struct step_start start = {sweep, 0};
+    struct step_start start = {sweep, 1};
 
-    for (;;) {
+    for (;; start.n += place_stride()) {
         struct child child;
         int result;
 
-        start.n++;
         check_note("killed before VFS call %llu", (unsigned long long)start.n);
         sweep->prepare();
         child_start(&child, step_child, &start);
@@ -301,16 +300,16 @@ uint64_t step_run(const struct step_sweep *sweep)
 uint64_t step_run_calls(const struct step_sweep *sweep)
 {
     bool killed = true;
-    uint64_t n = 0;
+    uint64_t n = 1;
 
     sql_load(); /* here: loading is none of the steps */
-    while (killed) {
-        n++;
+    for (; killed; n += place_stride()) {
         check_note("killed before system call %llu", (unsigned long long)n);
         sweep->prepare();
         killed = trace_kill(sweep->main, sweep->argument, TRACE_CALL, n, NULL);
         sweep->verify(killed);
     }
+    n -= place_stride(); /* the one that was not reached */
     check_note("%s", "");
     printf("%llu system calls\n", (unsigned long long)n - 1);
     return n;

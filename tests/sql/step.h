@@ -29,10 +29,9 @@ void step_fail(const char *method, const char *pattern, int result, int passes);
 int step_failed(void);
 
 /*
- * For n = 1, 2, ...: `prepare` here; `main` in a child, with sql_vfs being such a
- * VFS and stock_vfs one above unix, killed before their n-th call; `verify` here
- * with whether it was killed.
- * Ends with the n that is past the end of `main`, and returns it.
+ * For n = 1, 2, ... (or in strides: place.h): `prepare` here; `main` in a child, with sql_vfs being
+ * such a VFS and stock_vfs one above unix, killed before their n-th call; `verify` here with
+ * whether it was killed. Ends with the n that is past the end of `main`, and returns it.
  */
 struct step_sweep {
     void (*prepare)(void);
