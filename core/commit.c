@@ -81,7 +81,7 @@ static int stage_head(struct nvmmio *handle)
         return nv_fail(-ENOMEM, "out of memory");
     if (!staged->data)
         return 0; /* spilled, so whole */
-    uint64_t lines = handle->home->medium.ops->instant ? HEAD_LINES : NV_ALL_LINES;
+    uint64_t lines = handle->home->medium.ops->mapped ? HEAD_LINES : NV_ALL_LINES;
     int error = nv_stage_fill(handle, staged, lines);
     staged->dirty |= lines;
     return error;
@@ -496,6 +496,7 @@ static void publish(struct nvmmio *handle, const uint8_t *head)
         shared->log_epoch_max = cursor->epoch;
     shared->log_head = cursor->head;
     shared->log_last[cursor->segment] = seq;
+    shared->log_tail = seq - handle->sealed.tail_back;
     atomic_store_explicit(&shared->content_bytes, handle->overlay.size, memory_order_relaxed);
     atomic_store_explicit(&shared->applied, seq, memory_order_release);
     atomic_fetch_add_explicit(&counters->commits, 1, memory_order_relaxed);

@@ -30,12 +30,19 @@ int nv_flush_home(struct nv_home *home, uint64_t seq)
     struct nv_shared *shared = home->share.shared;
     if (atomic_load(&shared->home_durable) >= seq)
         return 0;
+    /* One at a time: the kernel tells of a failed write once for each descriptor, and who is not
+     * told must not take the silence for success. */
+    pthread_mutex_lock(&home->flushing);
+    int error = atomic_load(&shared->health) == NV_HEALTH_GOOD ? 0 : -EIO;
     /* Commits up to here are in home's page cache, whichever process put them there. */
     uint64_t applied = atomic_load(&shared->applied);
-    int error = nv_medium_fence(&home->medium);
+    if (!error)
+        error = nv_medium_fence(&home->medium);
+    if (error && atomic_load(&shared->health) == NV_HEALTH_GOOD)
+        atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
+    pthread_mutex_unlock(&home->flushing);
     if (error) {
         /* The kernel may have dropped what it could not write: only the log has it now. */
-        atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
         return nv_fail(-EIO,
                        "%s could not be written to its medium (%s); committed data is in the log. "
                        "Close the file everywhere and open it again to recover",

@@ -22,6 +22,7 @@ static bool same_file(const struct nv_file_id *a, const struct nv_file_id *b)
 
 static void home_free(struct nv_home *home)
 {
+    pthread_mutex_destroy(&home->flushing);
     pthread_mutex_destroy(&home->growth);
     pthread_mutex_destroy(&home->mutex);
     free(home->path);
@@ -77,6 +78,7 @@ static int home_open(struct nv_process *process, const char *path,
         return nv_fail(-ENOMEM, "out of memory");
     pthread_mutex_init(&home->mutex, NULL);
     pthread_mutex_init(&home->growth, NULL);
+    pthread_mutex_init(&home->flushing, NULL);
     home->process = process;
     int error = os->open(os, path, flags, options->mode, &home->file);
     if ((options->flags & NVMMIO_READ_ONLY) &&
@@ -136,6 +138,16 @@ int nv_home_acquire(struct nv_process *process, const char *path,
     return error;
 }
 
+/* Caller holds the process's mutex. */
+static void table_remove(struct nv_home *home)
+{
+    struct nv_home **link = &home->process->homes;
+    while (*link && *link != home)
+        link = &(*link)->next;
+    if (*link)
+        *link = home->next;
+}
+
 void nv_home_release(struct nv_home *home)
 {
     struct nv_process *process = home->process;
@@ -143,10 +155,7 @@ void nv_home_release(struct nv_home *home)
     /* A descriptor whose byte we never had may share the inode with a stock SQLite connection of
      * this process, whose locks would go with it: it is kept for the next open instead. */
     if (--home->references == 0 && home->file.os == NULL) {
-        struct nv_home **link = &process->homes;
-        while (*link != home)
-            link = &(*link)->next;
-        *link = home->next;
+        table_remove(home);
         home_free(home);
     }
     pthread_mutex_unlock(&process->mutex);
@@ -320,6 +329,27 @@ int nv_home_join(struct nv_home *home, int timeout_ms, bool read_only)
     return error;
 }
 
+/* A log that somebody died over, or failed, before its first record; home may be marked already. */
+static int retire_unborn(struct nv_home *home)
+{
+    struct nv_file_stat stat;
+    if (home->file.os->stat_path(home->file.os, home->log_path, &stat) != 0)
+        return 0;
+    nv_log_close(&home->log);
+    return nv_recover_home(home, NULL, NULL);
+}
+
+static void say_farewell(struct nv_home *home)
+{
+    const struct nv_os *os = home->file.os;
+    const char *to = home->farewell->to;
+    int error = to ? os->rename(os, home->path, to) : os->unlink(os, home->path);
+    if (error)
+        (void)nv_fail(error, "cannot %s %s: %s", to ? "rename" : "remove", home->path,
+                      nvmmio_strerror(error));
+    home->farewell->error = error;
+}
+
 /* The last member of this process goes; the descriptor, and with it the byte, goes last. */
 static int leave(struct nv_home *home, int timeout_ms)
 {
@@ -328,16 +358,37 @@ static int leave(struct nv_home *home, int timeout_ms)
     int error = nv_share_door_lock(&home->share, timeout_ms, &alone);
     bool last = !error && alone && !home->share.alone;
     bool healthy = atomic_load(&home->share.shared->health) == NV_HEALTH_GOOD;
-    if (last && healthy && home->share.shared->log_live)
+    /* Nobody else lives, and our own handles have given up: who still is the writer died as it. */
+    if (last && healthy && nv_share_writer_level(&home->share) == NV_LEVEL_EXCLUSIVE)
+        error = nv_take_over(home);
+    if (last && healthy && !error && home->share.shared->log_live)
         error = nv_retire(home);
+    else if (last && healthy && !error)
+        error = retire_unborn(home);
     if (last && healthy && !error)
         nv_remove_leftovers(home);
+    if (last && healthy && !error && home->farewell)
+        say_farewell(home);
+    atomic_store(&home->log_ready, false);
     nv_log_close(&home->log);
     nv_medium_close(&home->medium);
     nv_share_leave(&home->share, home->page_path, last);
     (void)os->close(&home->file);
     home->file.os = NULL;
     return error;
+}
+
+/* Handles that have not joined keep the file, if it still is the same. */
+static void reopen(struct nv_home *home)
+{
+    const struct nv_os *os = home->process->os;
+    struct nv_file_stat stat;
+    if (os->open(os, home->path, home->passive ? 0 : NV_OPEN_WRITE, 0, &home->file) != 0) {
+        home->file.os = NULL;
+    } else if (os->stat(&home->file, &stat) != 0 || !same_file(&stat.id, &home->stat.id)) {
+        (void)os->close(&home->file);
+        home->file.os = NULL;
+    }
 }
 
 int nv_home_leave(struct nv_home *home, int timeout_ms)
@@ -351,12 +402,10 @@ int nv_home_leave(struct nv_home *home, int timeout_ms)
         nv_flusher_stop(home);
         error = leave(home, timeout_ms);
         /* Handles that are open and have not joined get a new descriptor. */
-        if (home->references > 1) {
-            int reopened = process->os->open(process->os, home->path,
-                                             home->passive ? 0 : NV_OPEN_WRITE, 0, &home->file);
-            if (reopened)
-                home->file.os = NULL;
-        }
+        if (home->references > 1)
+            reopen(home);
+        else
+            table_remove(home);
     }
     pthread_mutex_unlock(&home->mutex);
     pthread_mutex_unlock(&process->mutex);
@@ -420,12 +469,12 @@ static int create_log(struct nv_home *home)
 int nv_home_log(struct nv_home *home, int timeout_ms)
 {
     struct nv_shared *shared = home->share.shared;
-    if (home->log.open)
+    if (atomic_load_explicit(&home->log_ready, memory_order_acquire))
         return 0;
     bool alone = false;
     pthread_mutex_lock(&home->mutex);
-    int error = nv_share_door_lock(&home->share, timeout_ms, &alone);
-    if (!error) {
+    int error = home->log.open ? 0 : nv_share_door_lock(&home->share, timeout_ms, &alone);
+    if (!error && !home->log.open) {
         if (atomic_load(&shared->log_live))
             error = nv_log_open(&home->log, home->file.os, home->log_path, &home->stat.id, true,
                                 home->settings.medium);
@@ -433,6 +482,8 @@ int nv_home_log(struct nv_home *home, int timeout_ms)
             error = create_log(home);
         nv_share_door_unlock(&home->share);
     }
+    if (!error)
+        atomic_store_explicit(&home->log_ready, true, memory_order_release);
     pthread_mutex_unlock(&home->mutex);
     return error;
 }

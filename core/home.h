@@ -19,6 +19,12 @@
 
 struct nv_flusher; /* flush.c */
 
+/* What the last close does with the file's name, while nobody can open it. */
+struct nv_farewell {
+    const char *to; /* the new name; NULL: none */
+    int error;      /* 0 when it was done */
+};
+
 struct nv_settings { /* options that belong to the file, not to a handle */
     enum nvmmio_medium medium;
     uint64_t log_bytes;
@@ -31,7 +37,8 @@ struct nv_home {
     uint32_t references; /* handles that are open */
     uint32_t members;    /* of these, handles that have joined */
     pthread_mutex_t mutex;
-    pthread_mutex_t growth; /* inside mutex: growing and mapping */
+    pthread_mutex_t growth;   /* inside mutex: growing and mapping */
+    pthread_mutex_t flushing; /* inside mutex: making home durable */
 
     char *path;      /* with all links resolved: the sidecars' names follow from it */
     char *log_path;
@@ -43,12 +50,14 @@ struct nv_home {
     bool passive;             /* no right to write: reads only, takes part in nothing */
     nvmmio_progress *progress; /* of a recovery in join; NULL: nobody asks */
     void *progress_context;
+    struct nv_farewell *farewell; /* NULL: none */
 
     /* While members > 0. */
     struct nv_medium medium;
     struct nv_probe probe;
     struct nv_share share;
     struct nv_log log;
+    _Atomic bool log_ready; /* the log is open: seen by handles that do not hold the mutex */
     struct nv_flusher *flusher;
 };
 
@@ -96,10 +105,8 @@ int nv_take_over(struct nv_home *home);
 /* Files that a process left when it died while it made them, and that decide nothing.  The log is
  * recovered, nobody else is there. */
 void nv_remove_leftovers(struct nv_home *home);
-/* Names of the files by which nvmmio_sync_many decides; to be freed. */
-char *nv_multi_super(const char *path);
+/* Name of the file by which nvmmio_sync_many marks a participant; to be freed. */
 char *nv_multi_part(const char *path);
-bool nv_remove_orphan_super(const struct nv_os *os, const char *super);
 /* Last to go, or after recovery: home durable, log empty, mark gone, sidecar gone, exact size. */
 int nv_retire(struct nv_home *home);
 /* Bring home to the state of the scan, from the record after scan->tail on. */

@@ -165,6 +165,7 @@ void nv_lock_lower(struct nvmmio *handle, enum nv_level level)
         return;
     if (level == NV_LEVEL_RESERVED && handle->writing > NV_LEVEL_RESERVED) {
         handle->writing = NV_LEVEL_RESERVED;
+        home->medium.ops->release(&home->medium);
         nv_share_writer_lower(&home->share, handle->slot);
     }
     if (level == NV_LEVEL_SHARED && !handle->reading && handle->writing != NV_LEVEL_NONE) {

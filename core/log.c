@@ -28,6 +28,18 @@ static unsigned header_newest(const struct nv_header copies[2], const bool valid
     return !valid[0] || (valid[1] && copies[1].generation > copies[0].generation);
 }
 
+/* What other processes have written since this one looked: a header is changed, never replaced by
+ * an old copy. */
+static int header_refresh(struct nv_log *log)
+{
+    struct nv_header copies[2];
+    bool valid[2];
+    int error = header_load(log, copies, valid);
+    if (!error && (valid[0] || valid[1]))
+        log->header = copies[header_newest(copies, valid)];
+    return error;
+}
+
 /* Over the older copy: should this one be torn, the newer one still counts.  Not fenced. */
 static int header_write(struct nv_log *log)
 {
@@ -109,6 +121,8 @@ int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
                         path);
     if (error)
         nv_log_close(log);
+    else
+        log->bound_bytes = NV_HEADER_BYTES + 2 * log->header.segment_bytes;
     return error;
 }
 
@@ -188,6 +202,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     if (!bytes)
         bytes = log->probe.ops->mapped ? LOG_BYTES_MAPPED : LOG_BYTES_PAGE;
     header->segment_bytes = nv_align_down((bytes - NV_HEADER_BYTES) / 2, NV_LINE_BYTES);
+    log->bound_bytes = NV_HEADER_BYTES + 2 * header->segment_bytes;
     error = nv_medium_open(&log->medium, log->probe.ops, &log->file, true, 0);
     if (error)
         return error;
@@ -265,12 +280,27 @@ int nv_log_reload(struct nv_log *log, const char *path)
 
 int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES])
 {
+    int error = header_refresh(log);
+    if (error)
+        return error;
     memcpy(log->header.head + log->header.nonce_at, covered, NVMMIO_NONCE_BYTES);
+    return header_replace(log);
+}
+
+int nv_log_tail(struct nv_log *log, uint64_t tail)
+{
+    int error = header_refresh(log);
+    if (error)
+        return error;
+    log->header.tail = tail;
     return header_replace(log);
 }
 
 int nv_log_used(struct nv_log *log, uint64_t file_bytes)
 {
+    int error = header_refresh(log);
+    if (error)
+        return error;
     log->header.state = NV_HEADER_USED;
     log->header.file_bytes = file_bytes;
     return header_write(log);
@@ -278,8 +308,11 @@ int nv_log_used(struct nv_log *log, uint64_t file_bytes)
 
 int nv_log_cut(struct nv_log *log, uint64_t file_bytes)
 {
+    int error = header_refresh(log);
+    if (error)
+        return error;
     log->header.file_bytes = file_bytes;
-    int error = header_replace(log);
+    error = header_replace(log);
     return error ? error : log->medium.ops->shrink(&log->medium, file_bytes);
 }
 

@@ -19,6 +19,7 @@ struct nv_log {
     struct nv_medium medium;
     struct nv_probe probe;
     struct nv_header header;
+    uint64_t bound_bytes; /* of the log, but for one large transaction */
     bool open;
 };
 
@@ -53,6 +54,8 @@ void nv_log_close(struct nv_log *log);
 /* A first commit is durable, in a file of `file_bytes`: from the next fence on, a log without
  * records, or a shorter one, is damaged.  Called for the first two commits, so that both copies of
  * the header say so, and for the first one after the file grew. */
+/* Durably: home holds all commits up to `tail`, whatever the last record says. */
+int nv_log_tail(struct nv_log *log, uint64_t tail);
 int nv_log_used(struct nv_log *log, uint64_t file_bytes);
 /* Cut the file to `file_bytes`, all durable on return. */
 int nv_log_cut(struct nv_log *log, uint64_t file_bytes);

@@ -238,6 +238,8 @@ int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
         error = scan_segment(log, i, segment_limit(log, i, stat.bytes), scan, &parsed,
                              &prepare_seq);
     free(parsed.body);
+    if (scan->any && log->header.tail > scan->tail && log->header.tail <= scan->last_seq)
+        scan->tail = log->header.tail;
     if (!error && scan->any)
         error = check_covered(scan);
     /* A prepare counts as open only when it would be the next commit. */

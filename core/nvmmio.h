@@ -193,8 +193,9 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_flush(struct nvmmio *handle);
 
 /*
  * Commit the transactions of `count` handles, on as many files, as one.  The
- * decision is a file "<first home>-nvmmio-multi": while it exists, recovery takes
- * all of them back, once it is gone, it commits all of them.
+ * decision is a file "<first home>-nvmmio-multi-<random>": while it exists,
+ * recovery takes all of them back, once it is gone, it commits all of them.  A
+ * failure after the first lock rolls all of them back.
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_sync_many(struct nvmmio *const handles[], size_t count);
 

@@ -78,13 +78,14 @@ int nvmmio_info(struct nvmmio *handle, struct nvmmio_info *info)
     struct nv_home *home = handle->home;
     const struct nv_shared *shared = home->share.shared;
     const struct nv_os *os = home->file.os;
+    bool logged = atomic_load_explicit(&home->log_ready, memory_order_acquire);
     struct nv_file_stat stat;
     info->home_medium = home->probe.ops->kind;
-    info->log_medium = home->log.open ? home->log.probe.ops->kind : home->probe.ops->kind;
+    info->log_medium = logged ? home->log.probe.ops->kind : home->probe.ops->kind;
     info->forced = home->probe.forced;
     info->survives_process = true;
     info->survives_power =
-        home->probe.survives_power && (!home->log.open || home->log.probe.survives_power);
+        home->probe.survives_power && (!logged || home->log.probe.survives_power);
     info->marked = shared->mark_bytes && atomic_load(&shared->log_live);
     info->read_only = handle->read_only || home->passive;
     info->poisoned = atomic_load(&shared->health) != NV_HEALTH_GOOD;
@@ -93,7 +94,7 @@ int nvmmio_info(struct nvmmio *handle, struct nvmmio_info *info)
         info->home_file_bytes = stat.bytes;
     if (atomic_load(&shared->log_live) && os->stat_path(os, home->log_path, &stat) == 0)
         info->log_file_bytes = stat.bytes;
-    info->log_bytes = home->log.open ? NV_HEADER_BYTES + 2 * home->log.header.segment_bytes
+    info->log_bytes = logged ? home->log.bound_bytes
                                      : home->settings.log_bytes;
     info->commits = atomic_load(&shared->applied);
     info->commits_durable = atomic_load(&shared->home_durable);
@@ -199,55 +200,67 @@ static int report_log(const struct nv_os *os, const char *log_path,
     return error;
 }
 
-/* Somebody of ours holds a byte: the file is open. */
-static int find_users(const struct nv_os *os, const char *path, bool *live)
+/* Somebody of ours holds a byte, or this process has it open. */
+static int find_users(struct nv_home *home, bool *live)
 {
-    struct nv_file file;
     enum nv_lock_holder holder = NV_HOLDER_NONE;
     uint64_t where;
-    *live = false;
-    int error = os->open(os, path, NV_OPEN_WRITE, 0, &file);
-    if (error)
-        return 0; /* no right to ask */
-    error = os->lock_holder(&file, NV_BYTE_PROCESS, NV_PROCESSES_MAX, &holder, &where);
-    (void)os->close(&file);
-    *live = holder == NV_HOLDER_OFD;
+    pthread_mutex_lock(&home->mutex);
+    *live = home->members > 0;
+    int error = *live ? 0
+                      : home->file.os->lock_holder(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX,
+                                                   &holder, &where);
+    pthread_mutex_unlock(&home->mutex);
+    *live = *live || holder == NV_HOLDER_OFD;
     return error;
+}
+
+/* The mark without the log. */
+static void report_mark(struct nv_home *home, const struct nvmmio_mark *mark, const char *path,
+                        struct nvmmio_report *report)
+{
+    uint8_t raw[NVMMIO_MARK_BYTES];
+    ssize_t got = home->file.os->pread(&home->file, raw, sizeof raw, 0);
+    if (got <= 0 || !nv_home_looks_marked(mark, raw, (size_t)got))
+        return;
+    report->state = NVMMIO_STATE_LOG_MISSING;
+    (void)nv_fail(0, "%s is marked as having a log, and %s does not exist; give its directory", path,
+                  report->log_path);
+    nv_text_copy(report->detail, sizeof report->detail, nvmmio_last_error());
 }
 
 int nv_check(struct nv_process *process, const char *path, const struct nvmmio_options *options,
              struct nvmmio_report *report)
 {
     const struct nv_os *os = nv_process_os(process);
+    struct nvmmio_options asked = NVMMIO_OPTIONS_INIT;
     struct nv_file_stat stat;
+    struct nv_home *home = NULL;
     char page[PATH_MAX + 32];
     char log[PATH_MAX + 32];
     bool live = false;
     *report = (struct nvmmio_report){.struct_bytes = sizeof *report};
+    if (options)
+        asked.log_dir = options->log_dir;
+    asked.flags = NVMMIO_READ_ONLY;
     int error = names_of(os, path, options, &stat, page, log, sizeof page);
-    if (!error)
-        error = find_users(os, path, &live);
+    if (!error) /* through the table: a descriptor of our own would take others' locks with it */
+        error = nv_home_acquire(process, path, &asked, &home);
     if (error)
         return error;
+    error = find_users(home, &live);
     nv_text_copy(report->log_path, sizeof report->log_path, log);
     report->home_file_bytes = report->home_bytes = stat.bytes;
     report->state = live ? NVMMIO_STATE_LIVE : NVMMIO_STATE_PLAIN;
-    error = report_log(os, log, &stat, report);
-    if (error != -ENOENT)
-        return error;
-    uint8_t raw[NVMMIO_MARK_BYTES];
-    struct nv_file file;
-    if (live || !options || !options->mark || os->open(os, path, 0, 0, &file) != 0)
-        return 0;
-    ssize_t got = os->pread(&file, raw, sizeof raw, 0);
-    (void)os->close(&file);
-    if (got > 0 && nv_home_looks_marked(options->mark, raw, (size_t)got)) {
-        report->state = NVMMIO_STATE_LOG_MISSING;
-        (void)nv_fail(0, "%s is marked as having a log, and %s does not exist; give its directory",
-                      path, log);
-        nv_text_copy(report->detail, sizeof report->detail, nvmmio_last_error());
+    if (!error)
+        error = report_log(os, log, &stat, report);
+    if (error == -ENOENT) {
+        error = 0;
+        if (!live && options && options->mark)
+            report_mark(home, options->mark, path, report);
     }
-    return 0;
+    nv_home_release(home);
+    return error;
 }
 
 int nv_recover(struct nv_process *process, const char *path, const struct nvmmio_options *options,
@@ -283,8 +296,9 @@ int nv_recover(struct nv_process *process, const char *path, const struct nvmmio
     return error;
 }
 
-/* Open it alone and close it: what is left is an ordinary file. */
-static int merge_alone(struct nv_process *process, const char *path)
+/* Open the file, be its only user, and have its last close rename it to `to`, or remove it where
+ * that is NULL: both happen behind the locked door, when the log is merged and gone. */
+static int close_alone(struct nv_process *process, const char *path, const char *to)
 {
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
     struct nvmmio *handle = NULL;
@@ -292,36 +306,43 @@ static int merge_alone(struct nv_process *process, const char *path)
     int error = nv_open(process, path, &options, &handle);
     if (error)
         return error;
-    bool alone = handle->home->members == 1 && nv_share_population(&handle->home->share) == 1;
+    struct nv_home *home = handle->home;
+    struct nv_farewell farewell = {.to = to, .error = -EBUSY};
+    pthread_mutex_lock(&home->mutex);
+    if (home->members == 1)
+        home->farewell = &farewell;
+    pthread_mutex_unlock(&home->mutex);
     error = nvmmio_close(handle);
-    return !error && !alone ? nv_fail(-EBUSY, "%s is open elsewhere; close it first", path) : error;
+    if (!error && farewell.error == -EBUSY)
+        return nv_fail(-EBUSY, "%s is open elsewhere; close it first", path);
+    return error ? error : farewell.error;
 }
 
 int nv_rename(struct nv_process *process, const char *from, const char *to)
 {
     const struct nv_os *os = nv_process_os(process);
+    char real[PATH_MAX];
     struct nv_file_stat stat;
-    int error = merge_alone(process, from);
-    if (!error && os->stat_path(os, to, &stat) == 0)
-        error = merge_alone(process, to);
+    int error = os->resolve(os, to, real, sizeof real);
+    if (error)
+        return nv_fail(error, "%s: %s", to, nvmmio_strerror(error));
+    /* What is overwritten must not leave its log to the newcomer. */
+    if (os->stat_path(os, real, &stat) == 0)
+        error = close_alone(process, real, real);
     if (!error)
-        error = os->rename(os, from, to);
+        error = close_alone(process, from, real);
     if (!error)
-        error = os->sync_directory(os, to);
+        error = os->sync_directory(os, real);
     if (!error)
         error = os->sync_directory(os, from);
-    return error ? nv_fail(error, "cannot rename %s to %s: %s", from, to, nvmmio_strerror(error)) : 0;
+    return error;
 }
 
 int nv_unlink(struct nv_process *process, const char *path)
 {
     const struct nv_os *os = nv_process_os(process);
-    int error = merge_alone(process, path);
-    if (!error)
-        error = os->unlink(os, path);
-    if (!error)
-        error = os->sync_directory(os, path);
-    return error ? nv_fail(error, "cannot remove %s: %s", path, nvmmio_strerror(error)) : 0;
+    int error = close_alone(process, path, NULL);
+    return error ? error : os->sync_directory(os, path);
 }
 
 int nvmmio_check(const char *path, const struct nvmmio_options *options,

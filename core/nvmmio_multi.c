@@ -4,6 +4,7 @@
  * is gone, it commits (SQLite's super-journal, Gray's presumed outcome).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/error.h"
@@ -51,18 +52,27 @@ static int write_decision(const struct nv_os *os, struct multi *multi)
     char *end = list;
     for (size_t i = 0; i < multi->count; i++)
         end = stpcpy(end, multi->children[i]) + 1;
-    int error = write_file(os, multi->super, list, bytes);
-    free(list);
+    /* The children first: through them every super file is found again. */
+    int error = 0;
     for (size_t i = 0; i < multi->count && !error; i++)
         error = write_file(os, multi->children[i], multi->super, strlen(multi->super) + 1);
+    if (!error)
+        error = write_file(os, multi->super, list, bytes);
+    free(list);
     return error;
 }
 
 static int make_names(const struct nv_os *os, struct multi *multi)
 {
-    const char *first = multi->handles[0]->home->path;
+    uint64_t token = 0;
+    int error = os->random(os, &token, sizeof token);
+    if (error)
+        return error;
     multi->children = calloc(multi->count, sizeof *multi->children);
-    multi->super = nv_multi_super(first);
+    /* Never the same name again: an older transaction of one of the others may still ask for it. */
+    if (asprintf(&multi->super, "%s-nvmmio-multi-%016llx", multi->handles[0]->home->path,
+                 (unsigned long long)token) < 0)
+        multi->super = NULL;
     bool made = multi->children && multi->super;
     for (size_t i = 0; i < multi->count && made; i++) {
         multi->children[i] = nv_multi_part(multi->handles[i]->home->path);
@@ -70,16 +80,16 @@ static int make_names(const struct nv_os *os, struct multi *multi)
     }
     if (!made)
         return nv_fail(-ENOMEM, "out of memory");
-    /* Left by somebody who died.  All the locks are ours: what his prepared transactions here came
-     * to is settled, and their children are gone; those of other files may still need it. */
+    /* Left by somebody who died.  The locks are ours, so what he prepared here is settled. */
     for (size_t i = 0; i < multi->count; i++)
         (void)os->unlink(os, multi->children[i]);
-    if (!nv_remove_orphan_super(os, multi->super))
-        return nv_fail(-EBUSY,
-                       "an earlier commit over %s and other files was cut short: open all of these "
-                       "files once (%s lists them)",
-                       first, multi->super);
     return 0;
+}
+
+static void roll_back(struct nvmmio *handle)
+{
+    if (nvmmio_rollback(handle) != 0)
+        return; /* the error that led here is the one to report */
 }
 
 static int commit_many(const struct nv_os *os, struct multi *multi)
@@ -102,6 +112,8 @@ static int commit_many(const struct nv_os *os, struct multi *multi)
         error = error ? error : resolved;
     }
     if (!decided) {
+        for (size_t i = 0; i < multi->count; i++)
+            roll_back(multi->handles[i]); /* all, lest a part of it is committed later */
         for (size_t i = 0; i < multi->count; i++)
             (void)os->unlink(os, multi->children[i]);
         (void)os->unlink(os, multi->super);

@@ -28,6 +28,7 @@ static int extend(struct nv_home *home, uint64_t bytes)
     if (mapped) {
         /* Another process may have cut it since this one looked. */
         atomic_store(&medium->file_bytes, nv_min(atomic_load(&medium->file_bytes), have));
+        atomic_store(&medium->ready_bytes, nv_min(atomic_load(&medium->ready_bytes), have));
         pthread_mutex_lock(&home->growth);
         error = nv_medium_reserve(medium, want);
         if (!error && home->log.probe.survives_power)
@@ -66,6 +67,14 @@ static int begin(struct nvmmio *handle, uint32_t segment, uint64_t bytes)
         if (error)
             return error;
     }
+    /* Recovery must not look for what is overwritten here, even if the record that will say so
+     * is torn. */
+    if (shared->log_tail < needed) {
+        int error = nv_log_tail(&home->log, atomic_load(&shared->home_durable));
+        if (error)
+            return error;
+        shared->log_tail = atomic_load(&shared->home_durable);
+    }
     uint64_t start = nv_segment_start(&home->log, segment);
     int error = extend(home, start + bytes);
     if (error)
@@ -88,8 +97,10 @@ static void cut_overflow(struct nv_home *home)
     if (shared->log_file_bytes <= end || shared->log_segment == NV_SEGMENT_OVERFLOW ||
         atomic_load(&shared->home_durable) < shared->log_last[NV_SEGMENT_OVERFLOW])
         return;
-    if (nv_log_cut(&home->log, end) == 0)
-        shared->log_file_bytes = end;
+    /* First of all: should this process die in between, too small a size is the safe one. */
+    shared->log_file_bytes = end;
+    if (nv_log_cut(&home->log, end) != 0)
+        atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
 }
 
 int nv_place(struct nvmmio *handle, uint64_t bytes, bool overflow)

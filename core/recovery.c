@@ -51,7 +51,13 @@ static int store_block(struct nv_home *home, const struct nv_descriptor *descrip
  * content grows again, whatever a crash has left there. */
 static int zero_tail(struct nv_home *home, uint64_t from, uint8_t *head)
 {
-    uint64_t end = atomic_load(&home->medium.file_bytes);
+    struct nv_file_stat stat;
+    int error = home->file.os->stat(&home->file, &stat);
+    if (!error) /* another process may have made it longer than this one knows */
+        error = nv_home_reserve(home, stat.bytes);
+    if (error)
+        return error;
+    uint64_t end = stat.bytes;
     if (from < home->share.shared->mark_bytes) {
         memset(head + from, 0, HEAD_BYTES - from);
         from = HEAD_BYTES;
@@ -195,30 +201,44 @@ static bool names_super(const struct nv_os *os, const char *path, const char *su
     return found;
 }
 
-/* When no child names it any more, the super-journal, a list of its children, goes too.  False: it
- * is needed. */
-bool nv_remove_orphan_super(const struct nv_os *os, const char *super)
+/* The list of children that a super file is, NUL after each; NULL: it cannot be read. To be freed. */
+static char *read_list(const struct nv_os *os, const char *super, size_t *bytes)
 {
     struct nv_file file;
     struct nv_file_stat stat;
     char *list = NULL;
-    bool needed = true;
-    int error = os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file);
-    if (error)
-        return error == -ENOENT;
+    *bytes = 0;
+    if (os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file) != 0)
+        return NULL;
     if (os->stat(&file, &stat) == 0 && stat.bytes <= ((uint64_t)1 << 20) &&
-        (list = calloc(1, (size_t)stat.bytes + 1)) != NULL &&
-        os->pread(&file, list, (size_t)stat.bytes, 0) == (ssize_t)stat.bytes) {
-        needed = false;
-        for (uint64_t at = 0; at < stat.bytes && !needed; at += strlen(list + at) + 1)
-            needed = names_super(os, list + at, super);
+        (list = calloc(1, (size_t)stat.bytes + 1)) != NULL) {
+        *bytes = (size_t)stat.bytes;
+        if (os->pread(&file, list, *bytes, 0) != (ssize_t)*bytes)
+            *bytes = 0;
     }
-    free(list);
     (void)os->close(&file);
-    return !needed && os->unlink(os, super) == 0;
+    return list;
 }
 
-/* Read the super file's name out of a child that nvmmio_sync_many made. */
+/* `child` is gone.  When no other child names the super file any more, that goes too; but only one
+ * that lists this child: any other file is none of ours. */
+static void remove_orphan_super(const struct nv_os *os, const char *super, const char *child)
+{
+    size_t bytes = 0;
+    char *list = read_list(os, super, &bytes);
+    bool listed = false;
+    bool needed = false;
+    for (size_t at = 0; list && at < bytes; at += strlen(list + at) + 1) {
+        listed = listed || strcmp(list + at, child) == 0;
+        needed = needed || names_super(os, list + at, super);
+    }
+    free(list);
+    if (listed && !needed)
+        (void)os->unlink(os, super);
+}
+
+/* A part of a commit over several files that was cut short before this home was prepared, or after
+ * its outcome was known. */
 static void remove_stale_part(const struct nv_os *os, const char *part)
 {
     struct nv_file file;
@@ -231,7 +251,7 @@ static void remove_stale_part(const struct nv_os *os, const char *part)
         return;
     super[got] = 0;
     if (super[0] == '/')
-        (void)nv_remove_orphan_super(os, super);
+        remove_orphan_super(os, super, part);
 }
 
 void nv_remove_leftovers(struct nv_home *home)
@@ -239,43 +259,30 @@ void nv_remove_leftovers(struct nv_home *home)
     const struct nv_os *os = home->file.os;
     char *aside = nv_log_aside(home->log_path);
     char *part = nv_multi_part(home->path);
-    char *super = nv_multi_super(home->path);
     if (aside)
         (void)os->unlink(os, aside);
     if (part)
         remove_stale_part(os, part);
-    if (super)
-        (void)nv_remove_orphan_super(os, super);
     free(aside);
     free(part);
-    free(super);
-}
-
-static char *suffixed(const char *path, const char *suffix)
-{
-    size_t length = strlen(path);
-    char *name = malloc(length + strlen(suffix) + 1);
-    if (name)
-        strcpy(stpcpy(name, path), suffix);
-    return name;
-}
-
-char *nv_multi_super(const char *path)
-{
-    return suffixed(path, "-nvmmio-multi");
 }
 
 char *nv_multi_part(const char *path)
 {
-    return suffixed(path, "-nvmmio-part");
+    static const char suffix[] = "-nvmmio-part";
+    size_t length = strlen(path);
+    char *name = malloc(length + sizeof suffix);
+    if (name)
+        strcpy(stpcpy(name, path), suffix);
+    return name;
 }
 
 static void remove_child(const struct nv_os *os, const char *super, const char *child, bool commit)
 {
     if (*child && names_super(os, child, super) && os->unlink(os, child) == 0)
         (void)os->sync_directory(os, child);
-    if (!commit)
-        (void)nv_remove_orphan_super(os, super);
+    if (!commit && *child)
+        remove_orphan_super(os, super, child);
 }
 
 static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *commit)
@@ -400,6 +407,9 @@ static int take_over(struct nv_home *home)
         error = persist_again(home, &scan);
     if (!error && scan.any)
         error = nv_replay(home, &scan, NULL, NULL);
+    struct nv_file_stat log_stat;
+    if (!error)
+        error = home->log.file.os->stat(&home->log.file, &log_stat);
     if (error || !scan.any)
         return error;
     const struct nv_header *header = &home->log.header;
@@ -420,6 +430,8 @@ static int take_over(struct nv_home *home)
     shared->log_epoch_max = scan.max_epoch;
     shared->log_head = run->end;
     shared->log_durable = scan.last_seq;
+    shared->log_file_bytes = log_stat.bytes;
+    shared->log_tail = scan.tail;
     for (uint32_t i = 0; i < NV_SEGMENTS; i++)
         shared->log_last[i] = scan.runs[i].last_seq;
     atomic_store(&shared->content_bytes, scan.last_size);

@@ -80,7 +80,7 @@ static int write_prepare(struct nvmmio *handle, uint64_t block, uint32_t from, u
     int error = staged_block(handle, block, &staged);
     if (error)
         return error;
-    if (!handle->home->medium.ops->instant) {
+    if (!handle->home->medium.ops->mapped) {
         /* Whole blocks: the fdatasync is what costs, and a torn sector of home is mended too. */
         partial = bytes < NV_BLOCK_BYTES ? NV_ALL_LINES : 0;
     } else {
@@ -96,7 +96,7 @@ static void write_copy(struct nvmmio *handle, uint64_t block, uint32_t from, con
                        uint32_t bytes)
 {
     struct nv_staged *staged = nv_overlay_find(&handle->overlay, block);
-    bool whole = !handle->home->medium.ops->instant;
+    bool whole = !handle->home->medium.ops->mapped;
     staged->dirty |= whole ? NV_ALL_LINES : lines_of(from, from + bytes);
     memcpy(staged->data + from, data, bytes);
 }
@@ -146,10 +146,13 @@ int nv_stage_write(struct nvmmio *handle, uint64_t offset, const void *data, siz
     activate(handle);
     for (size_t done = 0; done < bytes && !error;) {
         size_t part = (size_t)nv_min(bytes - done, PIECE_BYTES);
-        error = write_piece(handle, offset + done, (const uint8_t *)data + done, part);
-        done += part;
-        if (!error && handle->overlay.in_memory * NV_BLOCK_BYTES > handle->stage_bytes)
+        uint64_t then = handle->overlay.in_memory * (uint64_t)NV_BLOCK_BYTES + part;
+        /* Before, not after: a spill that fails must leave this write out. */
+        if (handle->overlay.in_memory && then > handle->stage_bytes)
             error = nv_commit_spill(handle);
+        if (!error)
+            error = write_piece(handle, offset + done, (const uint8_t *)data + done, part);
+        done += part;
     }
     return error;
 }
