@@ -332,6 +332,14 @@ int nv_commit_unseal(struct nvmmio *handle)
                    handle->home->path, nvmmio_strerror(error));
 }
 
+/* Durable with the next fence, as it needs to be.  The commit is safe without it: a failure is
+ * tried again by the next one. */
+static void note_used(struct nv_home *home, uint64_t file_bytes)
+{
+    if (nv_log_used(&home->log, file_bytes) != 0)
+        home->log.header.file_bytes = 0;
+}
+
 int nv_commit_harden(struct nvmmio *handle)
 {
     struct nv_home *home = handle->home;
@@ -348,7 +356,7 @@ int nv_commit_harden(struct nvmmio *handle)
                        home->path, nvmmio_strerror(error));
     }
     if (shared->log_durable < 2 || home->log.header.file_bytes != shared->log_file_bytes)
-        error = nv_log_used(&home->log, shared->log_file_bytes); /* durable with the next fence, as it needs to be */
+        note_used(home, shared->log_file_bytes);
     shared->log_durable = handle->sealed.seq;
     if (!error && home->medium.ops->instant) {
         /* The fence of a log on another kind of medium does not cover home. */
@@ -496,7 +504,8 @@ static void publish(struct nvmmio *handle, const uint8_t *head)
         shared->log_epoch_max = cursor->epoch;
     shared->log_head = cursor->head;
     shared->log_last[cursor->segment] = seq;
-    shared->log_tail = seq - handle->sealed.tail_back;
+    if (shared->log_durable >= seq) /* what a power loss takes away tells recovery nothing */
+        shared->log_tail = seq - handle->sealed.tail_back;
     atomic_store_explicit(&shared->content_bytes, handle->overlay.size, memory_order_relaxed);
     atomic_store_explicit(&shared->applied, seq, memory_order_release);
     atomic_fetch_add_explicit(&counters->commits, 1, memory_order_relaxed);

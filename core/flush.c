@@ -36,6 +36,9 @@ int nv_flush_home(struct nv_home *home, uint64_t seq)
     int error = atomic_load(&shared->health) == NV_HEALTH_GOOD ? 0 : -EIO;
     /* Commits up to here are in home's page cache, whichever process put them there. */
     uint64_t applied = atomic_load(&shared->applied);
+    /* Commits that were applied without waiting: the log must not end before what home holds. */
+    if (!error && applied > shared->log_durable && atomic_load(&home->log_ready))
+        error = nv_medium_fence(&home->log.medium);
     if (!error)
         error = nv_medium_fence(&home->medium);
     if (error && atomic_load(&shared->health) == NV_HEALTH_GOOD)

@@ -40,6 +40,7 @@ void nv_header_mark(const struct nv_header *header, struct nvmmio_mark *mark)
     mark->nonce_at = header->nonce_at;
     memcpy(mark->mask, header->mask, sizeof mark->mask);
     memcpy(mark->empty, header->empty, sizeof mark->empty);
+    memcpy(mark->sign, header->sign, sizeof mark->sign);
 }
 
 void nv_record_finish(struct nv_record *record, const uint8_t nonce[NVMMIO_NONCE_BYTES],

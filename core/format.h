@@ -51,13 +51,14 @@ struct nv_header {
     uint32_t nonce_at;
     uint8_t mask[NVMMIO_MARK_BYTES];
     uint8_t empty[NVMMIO_MARK_BYTES];
+    uint8_t sign[NVMMIO_MARK_BYTES];
     /* NEW, EMPTY: first bytes of the content, so that a mark that was half put on or off can be
      * undone.  USED: of these, the ones in whose place the nonce stands. */
     uint8_t head[NVMMIO_MARK_BYTES];
     uint64_t tail; /* home was durable up to this commit; the last record may say more */
     uint64_t hash; /* of everything before it */
 };
-_Static_assert(sizeof(struct nv_header) == 88 + 256 + 128 + 16, "no padding");
+_Static_assert(sizeof(struct nv_header) == 88 + 384 + 128 + 16, "no padding");
 
 enum nv_record_kind {
     NV_RECORD_COMMIT = 1,  /* a transaction, or the end of one that spilled */

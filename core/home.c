@@ -42,8 +42,14 @@ static int sidecar_names(struct nv_home *home, const char *log_dir)
         return -ENOMEM;
     if (!log_dir)
         return asprintf(&home->log_path, "%s-nvmmio", home->path) < 0 ? -ENOMEM : 0;
+    const struct nv_os *os = home->process->os;
     const char *slash = strrchr(home->path, '/');
-    int length = asprintf(&home->log_path, "%s/%s.%llx-nvmmio", log_dir,
+    char directory[PATH_MAX];
+    /* Whole: processes with other current directories share it. */
+    int error = os->resolve(os, log_dir, directory, sizeof directory);
+    if (error)
+        return nv_fail(error, "log_dir %s: %s", log_dir, nvmmio_strerror(error));
+    int length = asprintf(&home->log_path, "%s/%s.%llx-nvmmio", directory,
                           slash ? slash + 1 : home->path,
                           (unsigned long long)home->stat.id.inode);
     if (length >= (int)sizeof home->share.shared->log_path)
@@ -52,8 +58,13 @@ static int sidecar_names(struct nv_home *home, const char *log_dir)
 }
 
 /* What the first handle wants of the file; later ones share it. */
-static int configure(struct nv_home *home, const struct nvmmio_options *options)
+static int configure(struct nv_home *home, const char *path, const struct nvmmio_options *options)
 {
+    char *copy = strdup(path);
+    if (!copy)
+        return nv_fail(-ENOMEM, "out of memory");
+    free(home->path);
+    home->path = copy;
     home->settings = (struct nv_settings){
         .medium = options->medium,
         .log_bytes = options->log_bytes,
@@ -90,10 +101,9 @@ static int home_open(struct nv_process *process, const char *path,
         home_free(home);
         return nv_fail(error, "cannot open %s: %s", path, nvmmio_strerror(error));
     }
-    home->path = strdup(path);
-    error = home->path ? os->stat(&home->file, &home->stat) : -ENOMEM;
+    error = os->stat(&home->file, &home->stat);
     if (!error)
-        error = configure(home, options);
+        error = configure(home, path, options);
     if (error) {
         (void)os->close(&home->file);
         home_free(home);
@@ -127,7 +137,7 @@ int nv_home_acquire(struct nv_process *process, const char *path,
             process->homes = home;
         }
     } else if (!error && home->references == 0) {
-        error = configure(home, options); /* left over from an open that did not come to a join */
+        error = configure(home, real, options); /* left over from an open that did not come to a join */
     }
     if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);

@@ -188,6 +188,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     };
     memcpy(header->mask, plan->mark->mask, sizeof header->mask);
     memcpy(header->empty, plan->mark->empty, sizeof header->empty);
+    memcpy(header->sign, plan->mark->sign, sizeof header->sign);
     int error = os->set_owner(&log->file, plan->home.uid, plan->home.gid, plan->home.mode & 0777);
     if (error == -EPERM)
         error = 0;

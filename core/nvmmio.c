@@ -397,13 +397,15 @@ int nvmmio_prepare(struct nvmmio *handle, const char *super, const char *child)
         strlen(child) >= NAME_BYTES_MAX)
         return nv_fail(-EINVAL, "the files that decide must be absolute paths shorter than %d bytes",
                        NAME_BYTES_MAX);
+    bool was_clean = handle->stage == NVMMIO_CLEAN;
     error = begin_write(handle); /* takes an earlier seal back */
-    if (error)
+    if (!error)
+        error = nv_lock_raise(handle, NV_LEVEL_EXCLUSIVE, handle->timeout_ms);
+    if (error) {
+        settle_locks(handle);
         return error;
-    error = nv_lock_raise(handle, NV_LEVEL_EXCLUSIVE, handle->timeout_ms);
-    if (error)
-        return error;
-    if (handle->stage == NVMMIO_CLEAN)
+    }
+    if (was_clean)
         error = nv_stage_truncate(handle, nv_stage_size(handle));
     handle->super = strdup(super);
     handle->child = strdup(child);
@@ -420,6 +422,9 @@ int nvmmio_prepare(struct nvmmio *handle, const char *super, const char *child)
     free(handle->super);
     free(handle->child);
     handle->super = handle->child = NULL;
+    if (was_clean && handle->stage == NVMMIO_STAGED)
+        (void)nv_commit_drop(handle);
+    settle_locks(handle);
     return error;
 }
 

@@ -56,7 +56,10 @@ void nv_process_destroy(struct nv_process *process)
 static void after_fork(void)
 {
     for (struct nv_home *home = default_process->homes; home; home = home->next)
-        (void)close(home->file.fd);
+        if (home->file.fd >= 0) {
+            (void)close(home->file.fd);
+            home->file.fd = -1; /* the child of a child must not close somebody else's */
+        }
 }
 
 static void make_default(void)

@@ -455,11 +455,22 @@ int nv_take_over(struct nv_home *home)
 /* ---- recovery by the first to come ------------------------------------------------------------------ */
 
 enum head_state {
-    HEAD_MARKED,   /* wholly */
+    HEAD_MARKED,   /* wholly, upon the content that the header knows */
     HEAD_TORN,     /* a mark half put on, or half taken off */
+    HEAD_CHANGED,  /* marked, upon other content: of commits that were never durable */
     HEAD_CONTENT,  /* not marked */
     HEAD_FOREIGN,  /* written by somebody else */
 };
+
+/* The mark is on, whatever the content: put on before any record, and never taken off since. */
+static bool still_marked(const struct nv_header *header, const uint8_t *raw)
+{
+    bool looks = header->state == NV_HEADER_NEW &&
+                 memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) == 0;
+    for (size_t i = 0; i < header->mark_bytes; i++)
+        looks = looks && (!header->sign[i] || raw[i] == header->empty[i]);
+    return looks;
+}
 
 /* What home's first bytes are, where the header knows the content.  A crash may leave any 8
  * aligned bytes of a store by themselves. */
@@ -474,7 +485,7 @@ static enum head_state head_state(const struct nv_home *home, const uint8_t *raw
         bool is_marked = memcmp(raw + i, marked + i, sizeof(uint64_t)) == 0;
         bool is_content = memcmp(raw + i, header->head + i, sizeof(uint64_t)) == 0;
         if (!is_marked && !is_content)
-            return HEAD_FOREIGN;
+            return still_marked(header, raw) ? HEAD_CHANGED : HEAD_FOREIGN;
         all_marked = all_marked && is_marked;
         all_content = all_content && is_content;
     }
@@ -530,8 +541,8 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
     struct nv_shared *shared = home->share.shared;
     const struct nv_header *header = &home->log.header;
     enum head_state state = header->mark_bytes ? head_state(home, raw) : HEAD_CONTENT;
-    uint64_t size = size_without_records(home, file_bytes, state <= HEAD_TORN);
-    if (state > HEAD_TORN) {
+    uint64_t size = size_without_records(home, file_bytes, state <= HEAD_CHANGED);
+    if (state > HEAD_CHANGED) {
         int error = 0;
         if (size < file_bytes && state == HEAD_CONTENT)
             error = home->medium.ops->shrink(&home->medium, size);
@@ -539,7 +550,10 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
             error = home->file.os->sync_data(&home->file);
         return error ? error : remove_log(home);
     }
-    memcpy(shared->head, header->head, HEAD_BYTES);
+    if (state == HEAD_CHANGED)
+        nv_home_unmark_head(home, raw, shared->head);
+    else
+        memcpy(shared->head, header->head, HEAD_BYTES);
     atomic_store(&shared->content_bytes, size);
     int error = nv_medium_reserve(&home->medium, nv_max(file_bytes, HEAD_BYTES));
     return error ? error : nv_retire(home);

@@ -198,7 +198,9 @@ static int page_join(struct nv_share *share, const char *path, const struct nv_f
 {
     int error = page_map(share->home->os, path, true, &share->file, &share->shared);
     if (error == -ENOENT)
-        return nv_fail(-EUCLEAN, "%s was removed while other processes use the file; close it there",
+        return nv_fail(-EBUSY,
+                       "the file is in use by a reader without permission to write it, or %s was "
+                       "removed while others use it; close it there",
                        path);
     if (error)
         return error;
@@ -210,6 +212,33 @@ static int page_join(struct nv_share *share, const char *path, const struct nv_f
                    "%s, which other processes use, belongs to another file or another version of "
                    "nvmmio; close the file there",
                    path);
+}
+
+static struct nv_resident *copy_residents(const struct nv_shared *page)
+{
+    struct nv_resident *copy = aligned_alloc(alignof(struct nv_resident), sizeof page->residents);
+    if (copy)
+        memcpy(copy, page->residents, sizeof page->residents);
+    return copy;
+}
+
+/* A byte that is locked though its owner is gone (a forked child has it): the new page must know
+ * whose it was, or everybody takes him for alive. */
+static void remember_gone(struct nv_share *share, const struct nv_resident *gone)
+{
+    const struct nv_os *os = share->home->os;
+    for (uint32_t i = 0; i < NV_PROCESSES_MAX; i++) {
+        enum nv_lock_holder holder = NV_HOLDER_NONE;
+        uint64_t where;
+        if (i == share->process || atomic_load(&gone[i].pid) == 0 ||
+            os->lock_holder(share->home, NV_BYTE_PROCESS + i, 1, &holder, &where) != 0 ||
+            holder != NV_HOLDER_OFD)
+            continue;
+        struct nv_resident *resident = &share->shared->residents[i];
+        atomic_store(&resident->start_time, atomic_load(&gone[i].start_time));
+        atomic_store(&resident->pid_namespace, atomic_load(&gone[i].pid_namespace));
+        atomic_store(&resident->pid, atomic_load(&gone[i].pid));
+    }
 }
 
 static void settle(struct nv_share *share)
@@ -243,7 +272,10 @@ int nv_share_join(struct nv_share *share, struct nv_file *home, const char *page
         return error;
     if (nv_share_peek(os, page_path, &stat.id, &page_file, &page) != 0)
         page = NULL;
+    struct nv_resident *gone = NULL;
     error = find_others(home, page, &others);
+    if (!error && !others && page)
+        gone = copy_residents(page);
     if (page)
         nv_share_unpeek(&page_file, page);
     if (!error && others)
@@ -254,7 +286,10 @@ int nv_share_join(struct nv_share *share, struct nv_file *home, const char *page
         error = page_create(share, page_path, &stat);
         if (error)
             (void)os->unlock(home, NV_BYTE_PROCESS + share->process, 1);
+        else if (gone)
+            remember_gone(share, gone);
     }
+    free(gone);
     if (error)
         goto shut;
     *first = !others;
