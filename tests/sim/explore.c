@@ -55,7 +55,7 @@ uint64_t explore_images(const struct explore *explore)
     return images;
 }
 
-/* ---- one event ------------------------------------------------------------------------------- */
+/* ---- one event ----------------------------------------------------------------------- */
 
 struct level {
     uint32_t depth; /* 0: the program */
@@ -192,8 +192,7 @@ static bool explore_trace(struct explore *explore, uint32_t depth, const struct 
     return fine;
 }
 
-/* ---- a program ---------------------------------------------------------------------------------
- */
+/* ---- a program ----------------------------------------------------------------------- */
 
 static void print_trace(const struct trace *trace, const char *title)
 {
@@ -268,8 +267,7 @@ void explore_shrink(struct explore *explore, struct program *program)
     explore->options.only = only;
 }
 
-/* ---- paths
- * --------------------------------------------------------------------------------------- */
+/* ---- paths --------------------------------------------------------------------------- */
 
 void explore_path_text(const struct explore *explore, char *text, size_t bytes)
 {

@@ -202,8 +202,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-/* ---- on the way
- * ------------------------------------------------------------------------------------ */
+/* ---- on the way ---------------------------------------------------------------------- */
 
 static struct {
     const struct arguments *arguments;
@@ -246,8 +245,7 @@ static void die(int signal)
     _exit(1);
 }
 
-/* ---- what there is to do
- * --------------------------------------------------------------------------- */
+/* ---- what there is to do ------------------------------------------------------------- */
 
 static void found(const struct arguments *arguments, struct explore *explore,
                   struct program *program)

@@ -8,8 +8,7 @@
 
 #define PREALLOCATED_BYTES ((size_t)2 << 20) /* a home grows in steps of it */
 
-/* ---- content -----------------------------------------------------------------------------------
- */
+/* ---- content ------------------------------------------------------------------------- */
 
 static void content_reserve(struct content *content, uint32_t bytes)
 {
@@ -56,13 +55,28 @@ void content_write(struct content *content, const void *data, uint32_t bytes, ui
     memcpy(content->data + offset, data, bytes);
 }
 
+void content_fill(uint8_t *to, uint32_t bytes, uint64_t seed, const struct content *content,
+                  uint32_t offset)
+{
+    uint64_t style = sim_random(&seed) % 8;
+    for (uint32_t i = 0; i < bytes; i++)
+        to[i] = style == 0 ? 0 : (uint8_t)(sim_random(&seed) >> 13);
+    if (style > 3 || bytes == 0)
+        return;
+    /* Much as it was: a few bytes differ. */
+    uint32_t there = offset < content->bytes ? (uint32_t)nv_min(bytes, content->bytes - offset) : 0;
+    if (there)
+        memcpy(to, content->data + offset, there);
+    for (uint32_t i = 0; i < style; i++)
+        to[sim_random(&seed) % bytes] = (uint8_t)sim_random(&seed);
+}
+
 bool content_equal(const struct content *content, const uint8_t *data, size_t bytes)
 {
     return content->bytes == bytes && (bytes == 0 || memcmp(content->data, data, bytes) == 0);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------
- */
+/* ---- set-up -------------------------------------------------------------------------- */
 
 /* As SQLite's: a few bytes changed, and a nonce. */
 static void make_mark(struct nvmmio_mark *mark, uint64_t seed)
@@ -84,7 +98,8 @@ void model_init(struct model *model, const struct program *program)
     for (uint32_t i = 0; i < program->files; i++) {
         struct model_file *file = &model->files[i];
         struct content content = {.data = NULL};
-        snprintf(file->path, sizeof file->path, "/d/%c", 'a' + (int)i);
+        snprintf(file->path, sizeof file->path, "/%c/%c", i && program->elsewhere ? 'l' : 'd',
+                 'a' + (int)i);
         if (!program->absent[i])
             content_truncate(&content, program->bytes[i]);
         uint64_t random = program->seed + i;
@@ -149,8 +164,7 @@ void model_note(struct model *model, struct sim *sim)
     sim_record_note(sim, model->note_count++);
 }
 
-/* ---- states
- * --------------------------------------------------------------------------------------- */
+/* ---- states -------------------------------------------------------------------------- */
 
 uint32_t model_state(struct model *model, uint32_t file, const struct content *content)
 {

@@ -28,6 +28,10 @@ void content_free(struct content *content);
 void content_copy(struct content *to, const struct content *from);
 void content_write(struct content *content, const void *data, uint32_t bytes, uint32_t offset);
 void content_truncate(struct content *content, uint32_t bytes);
+/* Bytes to write over `content` at `offset`: random ones, zeros, or what is there with a few
+ * changed. */
+void content_fill(uint8_t *to, uint32_t bytes, uint64_t seed, const struct content *content,
+                  uint32_t offset);
 bool content_equal(const struct content *content, const uint8_t *data, size_t bytes);
 
 /* One file after a power loss. */

@@ -30,8 +30,9 @@ static void look_around(struct survey *survey)
     for (uint64_t p = 0; p < survey->programs; p++) {
         memcpy(before, sim->sites, sizeof before);
         program_make(&program, survey->options->seed + p, &survey->options->plan);
-        survey->fine &= explore_program(survey->explore, &program);
-        for (uint32_t i = 0; i < SIM_SITES_MAX; i++) {
+        bool fine = explore_program(survey->explore, &program);
+        survey->fine &= fine;
+        for (uint32_t i = 0; i < SIM_SITES_MAX && fine; i++) {
             uint8_t bit = (uint8_t)(1u << (p % 8));
             if (sim->sites[i].hits_run != before[i].hits_run)
                 survey->running.by[i][p / 8] |= bit;

@@ -50,8 +50,7 @@ static struct op *add(struct maker *maker, enum op_kind kind, uint32_t handle)
     return op;
 }
 
-/* ---- steps that belong together ---------------------------------------------------------------
- */
+/* ---- steps that belong together ------------------------------------------------------ */
 
 static void make_open(struct maker *maker, uint32_t handle)
 {
@@ -81,20 +80,40 @@ static void make_write(struct maker *maker, uint32_t handle)
     maker->handles[handle].sealed = false;
 }
 
-/* A commit over two files: something is staged in both. */
-static void make_many(struct maker *maker, uint32_t handle)
+/* A handle of the same process on the other file, opened if there is none. */
+static uint32_t make_partner(struct maker *maker, uint32_t handle)
 {
-    for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
-        struct belief *other = &maker->handles[i];
-        if (!other->open || other->file == maker->handles[handle].file ||
-            i % maker->program->processes != handle % maker->program->processes)
-            continue;
-        if (!other->staged)
-            make_write(maker, i);
-        add(maker, OP_SYNC_MANY, handle)->other = i;
-        other->staged = maker->handles[handle].staged = false;
-        return;
+    uint32_t processes = maker->program->processes;
+    uint32_t unused = PROGRAM_HANDLES;
+    for (uint32_t i = handle % processes; i < PROGRAM_HANDLES; i += processes) {
+        const struct belief *other = &maker->handles[i];
+        if (other->open && other->file != maker->handles[handle].file && !other->prepared)
+            return i;
+        if (!other->open)
+            unused = i;
     }
+    if (unused == PROGRAM_HANDLES)
+        return PROGRAM_HANDLES;
+    make_open(maker, unused);
+    struct op *op = &maker->program->ops[maker->program->op_count - 1];
+    op->other = maker->handles[unused].file = !maker->handles[handle].file;
+    op->number |= 2; /* neither read-only nor deferred */
+    return unused;
+}
+
+/* A commit over two files: something is staged in both. */
+static void make_many(struct maker *maker, uint32_t handle, enum op_kind kind)
+{
+    uint32_t other = make_partner(maker, handle);
+    if (other == PROGRAM_HANDLES)
+        return;
+    if (!maker->handles[other].staged)
+        make_write(maker, other);
+    struct op *op = add(maker, kind, handle);
+    op->other = other;
+    op->number = pick(maker, 4);
+    maker->handles[other].staged = maker->handles[handle].staged = false;
+    maker->handles[other].prepared = maker->handles[handle].prepared = kind == OP_PREPARE;
 }
 
 static void make_end(struct maker *maker, uint32_t handle)
@@ -123,12 +142,13 @@ static void make_end(struct maker *maker, uint32_t handle)
     } else if (way == 4) {
         add(maker, OP_ROLLBACK, handle);
         belief->staged = false;
+    } else if (maker->program->files > 1 && way < 10) {
+        make_many(maker, handle, way < 8 ? OP_SYNC_MANY : OP_PREPARE);
     } else if (way == 5) {
-        add(maker, OP_PREPARE, handle)->other = pick(maker, PROGRAM_HANDLES);
-        maker->program->ops[maker->program->op_count - 1].number = pick(maker, 4);
+        struct op *op = add(maker, OP_PREPARE, handle);
+        op->other = handle;
+        op->number = pick(maker, 4);
         belief->prepared = true;
-    } else if (way < 8 && maker->program->files > 1) {
-        make_many(maker, handle);
     } else {
         add(maker, OP_SYNC, handle);
         belief->staged = false;
@@ -139,7 +159,14 @@ static void make_quiet(struct maker *maker, uint32_t handle)
 {
     struct belief *belief = &maker->handles[handle];
     struct op *op;
-    switch (pick(maker, 12)) {
+    switch (pick(maker, 13)) {
+    case 12:
+        op = add(maker, OP_FOREIGN, handle);
+        op->other = pick(maker, maker->program->files);
+        op->number = pick(maker, 4);
+        op->offset = pick_bytes(maker, maker->bytes_max);
+        op->bytes = pick_bytes(maker, 5000);
+        break;
     case 0:
     case 1:
         (void)add(maker, OP_READ_ALL, handle);
@@ -194,7 +221,8 @@ static void add_death(struct maker *maker, uint32_t from)
     if (maker->plan.no_deaths || from == program->op_count || pick(maker, 10) != 0)
         return;
     struct op *op = &program->ops[from + pick(maker, program->op_count - from)];
-    op->die_at = 1 + pick(maker, pick(maker, 2) ? 12 : 60);
+    op->die_at_sync = pick(maker, 2);
+    op->die_at = 1 + pick(maker, op->die_at_sync ? 4 : pick(maker, 2) ? 12 : 60);
     op->die_part = pick(maker, 257);
 }
 
@@ -203,7 +231,8 @@ static void make_setup(struct maker *maker)
     struct program *program = maker->program;
     static const uint32_t file_bytes[] = {3000, 12000, 20000, 400000};
     program->files = 1 + (pick(maker, 4) == 0);
-    program->processes = 1 + pick(maker, PROGRAM_PROCESSES);
+    program->processes = 1 + pick(maker, program->files > 1 ? 2 : PROGRAM_PROCESSES);
+    program->elsewhere = program->files > 1 && pick(maker, 3) == 0;
     program->log_bytes = (uint32_t)NVMMIO_LOG_BYTES_MIN;
     if (maker->plan.kind == PROGRAM_LARGE) {
         maker->bytes_max = file_bytes[3];
@@ -274,8 +303,7 @@ void program_drop(struct program *program, uint32_t at)
             (program->op_count - at) * sizeof program->ops[0]);
 }
 
-/* ---- in words ----------------------------------------------------------------------------------
- */
+/* ---- in words ------------------------------------------------------------------------ */
 
 void program_describe_setup(const struct program *program, char *text, size_t bytes)
 {
@@ -285,18 +313,19 @@ void program_describe_setup(const struct program *program, char *text, size_t by
         char size[32] = "absent";
         if (!program->absent[i])
             snprintf(size, sizeof size, "%u bytes", program->bytes[i]);
-        at += (size_t)snprintf(text + at, bytes - at, " file %u: %s%s%s", i, size,
+        at += (size_t)snprintf(text + at, bytes - at, " file %u: %s%s%s%s", i, size,
                                program->marked[i] ? ", marked" : "",
-                               program->apart[i] ? ", log apart" : "");
+                               program->apart[i] ? ", log apart" : "",
+                               i && program->elsewhere ? ", elsewhere" : "");
     }
 }
 
 void program_describe(const struct program *program, uint32_t at, char *text, size_t bytes)
 {
     static const char *const names[OP_KINDS] = {
-        "open",    "close",    "read",      "read all", "view",  "write", "truncate", "allocate",
-        "sync",    "rollback", "seal",      "commit",   "apply", "flush", "lock",     "unlock",
-        "prepare", "resolve",  "sync many", "step",     "kill",  "fault", "space",
+        "open",    "close",    "read",      "read all", "view",    "write", "truncate", "allocate",
+        "sync",    "rollback", "seal",      "commit",   "apply",   "flush", "lock",     "unlock",
+        "prepare", "resolve",  "sync many", "step",     "foreign", "kill",  "fault",    "space",
     };
     const struct op *op = &program->ops[at];
     char more[64] = "";
@@ -307,6 +336,7 @@ void program_describe(const struct program *program, uint32_t at, char *text, si
     case OP_READ:
     case OP_VIEW:
     case OP_WRITE:
+    case OP_FOREIGN:
         snprintf(more, sizeof more, " [%u, +%u)", op->offset, op->bytes);
         break;
     case OP_TRUNCATE:
@@ -330,6 +360,6 @@ void program_describe(const struct program *program, uint32_t at, char *text, si
     int used = snprintf(text, bytes, "%u: handle %u (process %u) %s%s", at, op->handle,
                         op->handle % program->processes, names[op->kind], more);
     if (op->die_at && used > 0 && (size_t)used < bytes)
-        snprintf(text + used, bytes - (size_t)used, ", dies in call %u (%u/256 of a store)",
-                 op->die_at, op->die_part);
+        snprintf(text + used, bytes - (size_t)used, ", dies in %s %u (%u/256 of a store)",
+                 op->die_at_sync ? "sync" : "call", op->die_at, op->die_part);
 }

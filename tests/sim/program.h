@@ -39,6 +39,7 @@ enum op_kind {
     OP_RESOLVE,
     OP_SYNC_MANY,
     OP_STEP,
+    OP_FOREIGN, /* a program without nvmmio writes to a file that nobody has open */
     OP_KILL,
     OP_FAULT,
     OP_SPACE,
@@ -54,6 +55,7 @@ struct op {
     uint64_t seed;     /* of what is written */
     uint32_t die_at;   /* its process dies in the n-th call inside; 0: it does not */
     uint32_t die_part; /* of 256: so much of a store is done before */
+    bool die_at_sync;  /* only calls that make something durable count */
 };
 
 struct program {
@@ -62,6 +64,7 @@ struct program {
     bool marked[PROGRAM_FILES];
     bool apart[PROGRAM_FILES];  /* its log has a directory of its own */
     bool absent[PROGRAM_FILES]; /* home is made by the program */
+    bool elsewhere;             /* the second file is in another directory */
     uint32_t bytes[PROGRAM_FILES];
     uint32_t log_bytes, stage_bytes;
     uint32_t op_count;

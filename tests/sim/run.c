@@ -93,8 +93,7 @@ bool run_resolve(struct run *run, uint32_t file, uint64_t states, size_t bytes)
     return true;
 }
 
-/* ---- files of the harness ---------------------------------------------------------------------
- */
+/* ---- files of the harness ------------------------------------------------------------ */
 
 void run_make_file(struct run *run, struct sim_process *process, const char *path, const char *text,
                    size_t bytes)
@@ -102,6 +101,7 @@ void run_make_file(struct run *run, struct sim_process *process, const char *pat
     const struct nv_os *os = &process->os;
     struct nv_file file;
     struct iovec part = {(void *)(uintptr_t)text, bytes};
+    run->sim->harness = true;
     int error = os->open(os, path, NV_OPEN_WRITE | NV_OPEN_CREATE, 0600, &file);
     if (error) {
         run_fail(run, "the harness cannot make %s: %d", path, error);
@@ -111,6 +111,23 @@ void run_make_file(struct run *run, struct sim_process *process, const char *pat
     (void)os->sync_data(&file);
     (void)os->close(&file);
     (void)os->sync_directory(os, path);
+    run->sim->harness = false;
+}
+
+void run_write_file(struct run *run, struct sim_process *process, const char *path,
+                    const struct content *content)
+{
+    const struct nv_os *os = &process->os;
+    struct nv_file file;
+    struct iovec part = {content->data, content->bytes};
+    run->sim->harness = true;
+    if (os->open(os, path, NV_OPEN_WRITE, 0600, &file) == 0) {
+        if (os->truncate(&file, content->bytes) == 0 && content->bytes)
+            (void)os->pwritev(&file, &part, 1, 0);
+        (void)os->sync_data(&file);
+        (void)os->close(&file);
+    }
+    run->sim->harness = false;
 }
 
 void run_remove_file(struct run *run, struct sim_process *process, const char *path)
@@ -118,12 +135,13 @@ void run_remove_file(struct run *run, struct sim_process *process, const char *p
     const struct nv_os *os = &process->os;
     if (sim_find(run->sim, path) == SIM_NONE)
         return;
+    run->sim->harness = true;
     (void)os->unlink(os, path);
     (void)os->sync_directory(os, path);
+    run->sim->harness = false;
 }
 
-/* ---- after a death
- * --------------------------------------------------------------------------------- */
+/* ---- after a death ------------------------------------------------------------------- */
 
 static uint32_t survivor(const struct run *run, uint32_t file)
 {
@@ -267,6 +285,7 @@ static void forget_process(struct run *run, uint32_t index)
 static void after_death(struct run *run, uint32_t index)
 {
     run->sim->fault.after = 0;
+    run->sim->harness = false;
     forget_process(run, index);
     run_note(run);
     settle(run);
@@ -283,8 +302,7 @@ static void after_death(struct run *run, uint32_t index)
     run->prepared = false;
 }
 
-/* ---- the program
- * ------------------------------------------------------------------------------------- */
+/* ---- the program --------------------------------------------------------------------- */
 
 static void step(struct run *run, const struct op *op)
 {
@@ -293,6 +311,7 @@ static void step(struct run *run, const struct op *op)
     jmp_buf death;
     process->sim->death = &death;
     process->sim->die_at = op->die_at;
+    process->sim->die_at_sync = op->die_at_sync;
     process->sim->die_part = op->die_part;
     run->armed = run->sim->fault.after != 0;
     for (uint32_t f = 0; f < PROGRAM_FILES; f++) {
@@ -312,6 +331,14 @@ static void step(struct run *run, const struct op *op)
     run_note(run);
 }
 
+static bool is_home(const struct run *run, const char *path)
+{
+    for (uint32_t i = 0; i < run->program->files; i++)
+        if (strcmp(path, run->model->files[i].path) == 0)
+            return true;
+    return false;
+}
+
 /* What is left when the last handle was closed. */
 static void check_end(struct run *run)
 {
@@ -326,7 +353,7 @@ static void check_end(struct run *run)
     }
     for (uint32_t i = 0; i < SIM_ENTRIES_MAX && !run->faulty; i++) {
         const char *path = run->sim->entries[i].path;
-        if (run->sim->entries[i].used && strcmp(path, "/d/a") != 0 && strcmp(path, "/d/b") != 0)
+        if (run->sim->entries[i].used && !is_home(run, path))
             run_fail(run, "after the last close there is %s", path);
     }
 }

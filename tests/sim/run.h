@@ -52,12 +52,38 @@ const char *run_program(struct run *run, const struct program *program, struct m
                         struct sim *sim);
 void run_free(struct run *run);
 
-/* ---- run_ops.c ------------------------------------------------------------------------------- */
+/* ---- run_ops.c ----------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) void run_fail(struct run *run, const char *format, ...);
 void run_op(struct run *run, const struct op *op);
 /* Close as nvmmio_close does, and what the model makes of it. */
 void run_close(struct run *run, uint32_t handle);
+
+enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
+/* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do
+ * the latter two without having been asked for it: locks stay with a commit's steps. */
+bool run_others(const struct run *run, const struct run_handle *handle, enum presence what);
+/* The content as the handle sees it. */
+const struct content *run_seen(struct run *run, const struct run_handle *handle);
+/* Whether `error` is one that the contract allows here (`busy`: somebody is in the way); else the
+ * run has failed. */
+bool run_excused(struct run *run, const struct run_handle *handle, const char *what, ssize_t error,
+                 bool busy);
+/* The engine's notion of the stage, where the contract leaves it open. */
+void run_follow_stage(struct run_handle *handle);
+/* A state that the operation under way may commit; false: there are too many states. */
+bool run_announce(struct run *run, struct run_handle *handle);
+/* It is committed; `waited`: and durable. */
+void run_committed(struct run *run, struct run_handle *handle, bool waited);
+void run_failed_commit(struct run *run, struct run_handle *handle, const char *what, int error,
+                       bool busy);
+
+/* ---- run_many.c ---------------------------------------------------------------------- */
+
+void run_prepare(struct run *run, struct sim_process *process, const struct op *op);
+/* End what is prepared in all files: as the file that decides will say. */
+void run_resolve_all(struct run *run, struct sim_process *process, bool commit);
+void run_sync_many(struct run *run, const struct op *op);
 
 /* A fault hit the operation under way. */
 static inline bool run_fired(const struct run *run)
@@ -65,8 +91,12 @@ static inline bool run_fired(const struct run *run)
     return run->armed && run->sim->fault.after == 0;
 }
 
-/* ---- run.c -------------------------------------------------------------------------------------
- */
+/* ---- run_foreign.c ------------------------------------------------------------------- */
+
+/* A program without nvmmio changes a home that nobody has open. */
+void run_foreign(struct run *run, struct sim_process *process, const struct op *op);
+
+/* ---- run.c --------------------------------------------------------------------------- */
 
 struct run_process *run_process(struct run *run, uint32_t index);
 uint8_t *run_buffer(struct run *run, size_t bytes);
@@ -80,6 +110,9 @@ ssize_t run_read_all(struct run *run, struct nvmmio *handle);
 /* Files of the harness's own, durable. */
 void run_make_file(struct run *run, struct sim_process *process, const char *path, const char *text,
                    size_t bytes);
+/* The file becomes this content, durably. */
+void run_write_file(struct run *run, struct sim_process *process, const char *path,
+                    const struct content *content);
 void run_remove_file(struct run *run, struct sim_process *process, const char *path);
 
 #endif

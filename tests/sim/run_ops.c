@@ -8,14 +8,9 @@
 
 #define MODEL_BYTES_MAX 1000000u
 
-/* ---- who is in whose way ------------------------------------------------------------------------
- */
+/* ---- who is in whose way ------------------------------------------------------------- */
 
-enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
-
-/* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do
- * the latter two without having been asked for it: locks stay with a commit's steps. */
-static bool others(const struct run *run, const struct run_handle *handle, enum presence what)
+bool run_others(const struct run *run, const struct run_handle *handle, enum presence what)
 {
     for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
         const struct run_handle *other = &run->handles[i];
@@ -41,19 +36,14 @@ static struct model_file *file_of(struct run *run, const struct run_handle *hand
     return &run->model->files[handle->file];
 }
 
-/* The content as the handle sees it. */
-static const struct content *seen(struct run *run, const struct run_handle *handle)
+const struct content *run_seen(struct run *run, const struct run_handle *handle)
 {
     const struct model_file *file = file_of(run, handle);
     return handle->stage != NVMMIO_CLEAN ? &handle->staged : &file->states[model_visible(file)];
 }
 
-/*
- * Whether `error` is one that the contract allows here; else the run has failed.
- * `busy`: somebody is in the way.
- */
-static bool excused(struct run *run, const struct run_handle *handle, const char *what,
-                    ssize_t error, bool busy)
+bool run_excused(struct run *run, const struct run_handle *handle, const char *what, ssize_t error,
+                 bool busy)
 {
     struct model_file *file = file_of(run, handle);
     bool fired = run_fired(run);
@@ -71,8 +61,7 @@ static bool excused(struct run *run, const struct run_handle *handle, const char
     return false;
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------
- */
+/* ---- opening and closing ------------------------------------------------------------- */
 
 /* What a new handle sees is one of the states that the file may be in. */
 static void check_opened(struct run *run, struct run_handle *handle, uint64_t states, bool first)
@@ -81,7 +70,8 @@ static void check_opened(struct run *run, struct run_handle *handle, uint64_t st
     struct allowed_file *allowed = &run->model->now.files[handle->file];
     ssize_t got = run_read_all(run, handle->handle);
     if (got < 0) {
-        (void)excused(run, handle, "the first read", got, others(run, handle, HAS_EXCLUSIVE));
+        (void)run_excused(run, handle, "the first read", got,
+                          run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
     if (!run_resolve(run, handle->file, states, (size_t)got)) {
@@ -124,7 +114,7 @@ static void do_open(struct run *run, uint32_t index, const struct op *op)
         (struct run_handle){.file = op->other, .read_only = handle->read_only, .staged = staged};
     int error = nv_open(process->engine, file->path, &options, &opened);
     if (error) {
-        (void)excused(run, handle, "open", error, false);
+        (void)run_excused(run, handle, "open", error, false);
         return;
     }
     handle->open = true;
@@ -150,7 +140,7 @@ void run_close(struct run *run, uint32_t index)
     int error = nvmmio_close(handle->handle);
     handle->open = false;
     file->members--;
-    if (error && !excused(run, handle, "close", error, false))
+    if (error && !run_excused(run, handle, "close", error, false))
         return;
     if (error || (sealed && file->suspect)) {
         file->suspect = true;
@@ -166,8 +156,7 @@ void run_close(struct run *run, uint32_t index)
         .states = file->visible, .states_super = file->visible, .absent = absent};
 }
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------- */
 
 static void do_read(struct run *run, struct run_handle *handle, uint32_t offset, uint32_t bytes)
 {
@@ -175,13 +164,13 @@ static void do_read(struct run *run, struct run_handle *handle, uint32_t offset,
     buffer[bytes] = 0x5a;
     ssize_t got = nvmmio_pread(handle->handle, buffer, bytes, offset);
     if (got < 0) {
-        (void)excused(run, handle, "pread", got,
-                      handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_EXCLUSIVE));
+        (void)run_excused(run, handle, "pread", got,
+                          handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
     if (handle->broken)
         return;
-    const struct content *content = seen(run, handle);
+    const struct content *content = run_seen(run, handle);
     size_t want = offset < content->bytes ? nv_min(bytes, content->bytes - offset) : 0;
     if ((size_t)got != want)
         run_fail(run, "pread of [%u, +%u) answers %zd, not %zu", offset, bytes, got, want);
@@ -195,11 +184,11 @@ static void do_read_all(struct run *run, struct run_handle *handle)
 {
     ssize_t got = run_read_all(run, handle->handle);
     if (got < 0) {
-        (void)excused(run, handle, "pread", got,
-                      handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_EXCLUSIVE));
+        (void)run_excused(run, handle, "pread", got,
+                          handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
-    if (handle->broken || content_equal(seen(run, handle), run->buffer, (size_t)got))
+    if (handle->broken || content_equal(run_seen(run, handle), run->buffer, (size_t)got))
         return;
     char text[512];
     struct model_file *file = file_of(run, handle);
@@ -216,31 +205,29 @@ static void do_view(struct run *run, struct run_handle *handle, uint32_t offset,
     if (error == -EOPNOTSUPP || handle->broken)
         return;
     if (error) {
-        (void)excused(run, handle, "view", error, false);
+        (void)run_excused(run, handle, "view", error, false);
         return;
     }
-    const struct content *content = seen(run, handle);
+    const struct content *content = run_seen(run, handle);
     if (offset > content->bytes || bytes > content->bytes - offset ||
         (bytes && memcmp(address, content->data + offset, bytes) != 0))
         run_fail(run, "view of [%u, +%u) shows other bytes", offset, bytes);
 }
 
-/* ---- staging
- * ---------------------------------------------------------------------------------------- */
+/* ---- staging ------------------------------------------------------------------------- */
 
 /* The first change of a transaction goes on from what is committed; a later one takes a seal back.
  */
 static void begin_change(struct run *run, struct run_handle *handle)
 {
     if (handle->stage == NVMMIO_CLEAN)
-        content_copy(&handle->staged, seen(run, handle));
+        content_copy(&handle->staged, run_seen(run, handle));
     if (handle->stage == NVMMIO_SEALED)
         handle->waiting = true;
     handle->stage = NVMMIO_STAGED;
 }
 
-/* The engine's notion of the stage, where the contract leaves it open. */
-static void follow_stage(struct run_handle *handle)
+void run_follow_stage(struct run_handle *handle)
 {
     enum nvmmio_stage stage = nvmmio_stage(handle->handle);
     if (handle->stage == NVMMIO_SEALED && stage == NVMMIO_STAGED)
@@ -248,22 +235,6 @@ static void follow_stage(struct run_handle *handle)
     if (stage == NVMMIO_CLEAN && handle->stage != NVMMIO_CLEAN)
         run_end_transaction(handle);
     handle->stage = stage;
-}
-
-static void fill(uint8_t *to, uint32_t bytes, uint64_t seed, const struct content *content,
-                 uint32_t offset)
-{
-    uint64_t style = sim_random(&seed) % 8;
-    for (uint32_t i = 0; i < bytes; i++)
-        to[i] = style == 0 ? 0 : (uint8_t)(sim_random(&seed) >> 13);
-    if (style > 3 || bytes == 0)
-        return;
-    /* Much as it was: a few bytes differ. */
-    uint32_t there = offset < content->bytes ? (uint32_t)nv_min(bytes, content->bytes - offset) : 0;
-    if (there)
-        memcpy(to, content->data + offset, there);
-    for (uint32_t i = 0; i < style; i++)
-        to[sim_random(&seed) % bytes] = (uint8_t)sim_random(&seed);
 }
 
 static bool change_refused(struct run *run, struct run_handle *handle, const char *what,
@@ -276,16 +247,16 @@ static bool change_refused(struct run *run, struct run_handle *handle, const cha
         return true;
     }
     if (error >= 0) {
-        if (handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_WRITER_SURELY))
+        if (handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_WRITER_SURELY))
             run_fail(run, "%s succeeds beside another transaction", what);
         if (file->poisoned)
             run_fail(run, "%s succeeds after a commit that is in doubt", what);
         return false;
     }
-    bool busy = (handle->stage == NVMMIO_CLEAN && others(run, handle, HAS_WRITER)) ||
+    bool busy = (handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_WRITER)) ||
                 handle->stage == NVMMIO_PREPARED;
-    if (excused(run, handle, what, error, busy))
-        follow_stage(handle);
+    if (run_excused(run, handle, what, error, busy))
+        run_follow_stage(handle);
     return true;
 }
 
@@ -294,14 +265,14 @@ static void do_write(struct run *run, struct run_handle *handle, const struct op
     if (op->offset + op->bytes > MODEL_BYTES_MAX)
         return;
     uint8_t *data = run_buffer(run, op->bytes + 1);
-    fill(data, op->bytes, op->seed, seen(run, handle), op->offset);
+    content_fill(data, op->bytes, op->seed, run_seen(run, handle), op->offset);
     ssize_t got = nvmmio_pwrite(handle->handle, data, op->bytes, op->offset);
     if (change_refused(run, handle, "pwrite", got))
         return;
     if (got != (ssize_t)op->bytes)
         run_fail(run, "pwrite of %u bytes answers %zd", op->bytes, got);
     if (op->bytes == 0 && handle->stage == NVMMIO_CLEAN) {
-        follow_stage(handle);
+        run_follow_stage(handle);
         return;
     }
     begin_change(run, handle);
@@ -313,8 +284,8 @@ static void do_truncate(struct run *run, struct run_handle *handle, uint32_t byt
     int error = nvmmio_truncate(handle->handle, bytes);
     if (change_refused(run, handle, "truncate", error))
         return;
-    if (handle->stage == NVMMIO_CLEAN && seen(run, handle)->bytes == bytes) {
-        follow_stage(handle);
+    if (handle->stage == NVMMIO_CLEAN && run_seen(run, handle)->bytes == bytes) {
+        run_follow_stage(handle);
         return;
     }
     begin_change(run, handle);
@@ -325,14 +296,12 @@ static void do_allocate(struct run *run, struct run_handle *handle, uint32_t byt
 {
     int error = nvmmio_allocate(handle->handle, bytes);
     if (!change_refused(run, handle, "allocate", error))
-        follow_stage(handle);
+        run_follow_stage(handle);
 }
 
-/* ---- the end of a transaction
- * -------------------------------------------------------------------- */
+/* ---- the end of a transaction -------------------------------------------------------- */
 
-/* A state that the operation under way may commit; false: there are too many states. */
-static bool announce(struct run *run, struct run_handle *handle)
+bool run_announce(struct run *run, struct run_handle *handle)
 {
     uint32_t state = model_state(run->model, handle->file, &handle->staged);
     if (state == MODEL_STATES)
@@ -349,8 +318,7 @@ static void committing(struct run *run, const struct run_handle *handle, bool wa
     run_note(run);
 }
 
-/* It is committed; `waited`: and durable. */
-static void committed(struct run *run, struct run_handle *handle, bool waited)
+void run_committed(struct run *run, struct run_handle *handle, bool waited)
 {
     struct allowed_file *allowed = &run->model->now.files[handle->file];
     uint64_t state = UINT64_C(1) << handle->sealed;
@@ -370,11 +338,11 @@ static void not_committed(struct run *run, const struct run_handle *handle)
     allowed->states &= ~(UINT64_C(1) << handle->sealed);
 }
 
-static void failed_commit(struct run *run, struct run_handle *handle, const char *what, int error,
-                          bool busy)
+void run_failed_commit(struct run *run, struct run_handle *handle, const char *what, int error,
+                       bool busy)
 {
     struct model_file *file = file_of(run, handle);
-    if (!excused(run, handle, what, error, busy))
+    if (!run_excused(run, handle, what, error, busy))
         return;
     if (error == -EBUSY || (error == -ENOSPC && !run_fired(run))) {
         not_committed(run, handle);
@@ -390,27 +358,27 @@ static void do_sync(struct run *run, struct run_handle *handle)
 {
     bool sealed = handle->stage == NVMMIO_SEALED;
     bool staged = handle->stage == NVMMIO_STAGED;
-    if (handle->stage == NVMMIO_PREPARED || (staged && !announce(run, handle)))
+    if (handle->stage == NVMMIO_PREPARED || (staged && !run_announce(run, handle)))
         return;
     if (sealed || staged)
         committing(run, handle, true);
     int error = nvmmio_sync(handle->handle);
     if (!sealed && !staged && error)
-        (void)excused(run, handle, "sync of nothing", error, false);
+        (void)run_excused(run, handle, "sync of nothing", error, false);
     else if (error)
-        failed_commit(run, handle, "sync", error, others(run, handle, HAS_READER));
+        run_failed_commit(run, handle, "sync", error, run_others(run, handle, HAS_READER));
     else if (sealed || staged)
-        committed(run, handle, true);
+        run_committed(run, handle, true);
 }
 
 static void do_seal(struct run *run, struct run_handle *handle)
 {
-    if (handle->stage != NVMMIO_STAGED || !announce(run, handle))
+    if (handle->stage != NVMMIO_STAGED || !run_announce(run, handle))
         return;
     committing(run, handle, false);
     int error = nvmmio_seal(handle->handle);
     if (error) {
-        failed_commit(run, handle, "seal", error, others(run, handle, HAS_READER));
+        run_failed_commit(run, handle, "seal", error, run_others(run, handle, HAS_READER));
         return;
     }
     handle->stage = NVMMIO_SEALED;
@@ -425,9 +393,9 @@ static void do_commit(struct run *run, struct run_handle *handle, bool waits)
     committing(run, handle, waits);
     int error = waits ? nvmmio_commit(handle->handle) : nvmmio_apply(handle->handle);
     if (error)
-        failed_commit(run, handle, waits ? "commit" : "apply", error, false);
+        run_failed_commit(run, handle, waits ? "commit" : "apply", error, false);
     else
-        committed(run, handle, waits);
+        run_committed(run, handle, waits);
     if (!error && handle->asked < NVMMIO_EXCLUSIVE)
         handle->waiting = true; /* locks stay */
 }
@@ -439,7 +407,7 @@ static void do_rollback(struct run *run, struct run_handle *handle)
     bool sealed = handle->stage == NVMMIO_SEALED;
     int error = nvmmio_rollback(handle->handle);
     if (error) {
-        (void)excused(run, handle, "rollback", error, false);
+        (void)run_excused(run, handle, "rollback", error, false);
         return;
     }
     if (sealed && !handle->broken)
@@ -455,8 +423,8 @@ static void do_flush(struct run *run, struct run_handle *handle)
     if (error == -EROFS && handle->read_only)
         return;
     if (error) {
-        (void)excused(run, handle, "flush", error,
-                      others(run, handle, HAS_WRITER) || handle->stage != NVMMIO_CLEAN);
+        (void)run_excused(run, handle, "flush", error,
+                          run_others(run, handle, HAS_WRITER) || handle->stage != NVMMIO_CLEAN);
         return;
     }
     if (file->poisoned || file->suspect)
@@ -471,17 +439,17 @@ static void do_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock
 {
     if (handle->read_only && level > NVMMIO_SHARED)
         return;
-    bool busy = level == NVMMIO_SHARED ? others(run, handle, HAS_EXCLUSIVE)
-                                       : others(run, handle, HAS_WRITER);
-    busy = busy || (level == NVMMIO_EXCLUSIVE && others(run, handle, HAS_READER));
+    bool busy = level == NVMMIO_SHARED ? run_others(run, handle, HAS_EXCLUSIVE)
+                                       : run_others(run, handle, HAS_WRITER);
+    busy = busy || (level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER));
     int error = nvmmio_lock(handle->handle, level, 0);
-    if (error && !excused(run, handle, "lock", error, busy))
+    if (error && !run_excused(run, handle, "lock", error, busy))
         return;
-    if (!error && level == NVMMIO_EXCLUSIVE && others(run, handle, HAS_READER))
+    if (!error && level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER))
         run_fail(run, "EXCLUSIVE is given beside a reader");
-    if (!error && level >= NVMMIO_RESERVED && others(run, handle, HAS_WRITER_SURELY))
+    if (!error && level >= NVMMIO_RESERVED && run_others(run, handle, HAS_WRITER_SURELY))
         run_fail(run, "RESERVED is given twice");
-    if (error && level == NVMMIO_EXCLUSIVE && !others(run, handle, HAS_WRITER)) {
+    if (error && level == NVMMIO_EXCLUSIVE && !run_others(run, handle, HAS_WRITER)) {
         handle->waiting = true;
         level = NVMMIO_RESERVED;
         error = 0;
@@ -502,178 +470,19 @@ static void do_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lo
     }
     int error = nvmmio_unlock(handle->handle, level);
     if (error) {
-        failed_commit(run, handle, "unlock", error, false);
+        run_failed_commit(run, handle, "unlock", error, false);
         return;
     }
     if (handle->broken)
         return;
     if (sealed)
-        committed(run, handle, false);
+        run_committed(run, handle, false);
     handle->stage = NVMMIO_CLEAN;
     handle->waiting = false;
     handle->asked = held ? level : NVMMIO_UNLOCKED;
 }
 
-/* ---- several files
- * --------------------------------------------------------------------------------- */
-
-static const char *child_path(uint32_t file)
-{
-    return file ? "/d/b-child" : "/d/a-child";
-}
-
-/* The handles of a commit over several files: one or two. */
-static uint32_t participants(struct run *run, const struct op *op, struct run_handle *two[2])
-{
-    struct run_handle *first = &run->handles[op->handle];
-    struct run_handle *second = &run->handles[op->other];
-    two[0] = first;
-    two[1] = NULL;
-    if (second->open && second->file != first->file && !second->broken && !second->read_only &&
-        op->other % run->program->processes == op->handle % run->program->processes &&
-        second->stage != NVMMIO_PREPARED)
-        two[1] = second;
-    return two[1] ? 2 : 1;
-}
-
-static void make_decision(struct run *run, struct sim_process *process,
-                          struct run_handle *const two[2], uint32_t count, bool children)
-{
-    char list[64] = "";
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < count && children; i++) {
-        strcpy(list + bytes, child_path(two[i]->file));
-        bytes += strlen(list + bytes) + 1;
-    }
-    run_make_file(run, process, MODEL_SUPER, list, bytes);
-    for (uint32_t i = 0; i < count && children; i++)
-        run_make_file(run, process, child_path(two[i]->file), MODEL_SUPER, sizeof MODEL_SUPER);
-}
-
-static void remove_decision(struct run *run, struct sim_process *process)
-{
-    run_remove_file(run, process, MODEL_SUPER);
-    for (uint32_t f = 0; f < run->program->files; f++)
-        run_remove_file(run, process, child_path(f));
-    run->prepared = false;
-}
-
-/* The outcome is what the file that decides says; with the handles' own calls. */
-static void do_resolve(struct run *run, struct sim_process *process, bool commit)
-{
-    struct model *model = run->model;
-    for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
-        struct run_handle *handle = &run->handles[i];
-        if (!handle->open || handle->stage != NVMMIO_PREPARED)
-            continue;
-        run->committing[handle->file] = handle->sealed;
-        run->commit_waits[handle->file] = run->deciding[handle->file] = true;
-        if (commit)
-            model->now.files[handle->file].states = UINT64_C(1) << handle->sealed;
-    }
-    run_note(run);
-    if (commit)
-        run_remove_file(run, process, MODEL_SUPER);
-    for (uint32_t i = 0; i < PROGRAM_HANDLES && !run->failure[0]; i++) {
-        struct run_handle *handle = &run->handles[i];
-        if (!handle->open || handle->stage != NVMMIO_PREPARED)
-            continue;
-        int error = nvmmio_resolve(handle->handle, commit);
-        if (error) {
-            (void)excused(run, handle, "resolve", error, false);
-            handle->broken = true;
-            run_end_transaction(handle);
-        } else if (commit) {
-            committed(run, handle, true);
-        } else {
-            run_end_transaction(handle);
-        }
-        run_note(run);
-    }
-    if (!run_fired(run))
-        remove_decision(run, process);
-}
-
-static void do_prepare(struct run *run, struct sim_process *process, const struct op *op)
-{
-    struct run_handle *two[2];
-    if (run->prepared || run->handles[op->handle].stage == NVMMIO_PREPARED)
-        return;
-    uint32_t count = participants(run, op, two);
-    bool children = op->number % 2 || count > 1;
-    for (uint32_t i = 0; i < count; i++) {
-        if (two[i]->stage == NVMMIO_SEALED || others(run, two[i], HAS_WRITER))
-            return;
-        if (two[i]->stage == NVMMIO_CLEAN)
-            content_copy(&two[i]->staged, seen(run, two[i]));
-        if (!announce(run, two[i]))
-            return;
-    }
-    run->prepared = true;
-    make_decision(run, process, two, count, children);
-    int error = 0;
-    uint32_t done = 0;
-    for (; done < count && !error; done++) {
-        run->committing[two[done]->file] = two[done]->sealed;
-        run->deciding[two[done]->file] = true;
-        error = nvmmio_prepare(two[done]->handle, MODEL_SUPER,
-                               children ? child_path(two[done]->file) : NULL);
-        if (!error)
-            two[done]->stage = NVMMIO_PREPARED;
-    }
-    if (!error)
-        return;
-    struct run_handle *failed = two[done - 1];
-    if (!excused(run, failed, "prepare", error, others(run, failed, HAS_READER)))
-        return;
-    bool broken = error != -EBUSY && (error != -ENOSPC || run_fired(run));
-    failed->broken |= broken;
-    failed->waiting |= failed->stage != NVMMIO_CLEAN;
-    if (!broken)
-        follow_stage(failed);
-    do_resolve(run, process, false);
-}
-
-static void do_sync_many(struct run *run, const struct op *op)
-{
-    struct run_handle *two[2];
-    struct model *model = run->model;
-    struct nvmmio *handles[2];
-    uint32_t joint = model->joint_count;
-    if (participants(run, op, two) != 2 || joint == MODEL_JOINTS)
-        return;
-    bool busy = false;
-    for (uint32_t i = 0; i < 2; i++) {
-        if (two[i]->stage != NVMMIO_STAGED || !announce(run, two[i]))
-            return;
-        handles[i] = two[i]->handle;
-        model->joints[joint].states[two[i]->file] = two[i]->sealed;
-        busy |= others(run, two[i], HAS_READER) || others(run, two[i], HAS_WRITER);
-    }
-    model->joint_count++;
-    model->now.joints = 1u << joint;
-    for (uint32_t i = 0; i < 2; i++) {
-        run->committing[two[i]->file] = two[i]->sealed;
-        run->commit_waits[two[i]->file] = true;
-        model->now.files[two[i]->file].states |= UINT64_C(1) << two[i]->sealed;
-    }
-    run_note(run);
-    int error = nvmmio_sync_many(handles, 2);
-    for (uint32_t i = 0; i < 2; i++) {
-        if (!error) {
-            committed(run, two[i], true);
-        } else {
-            failed_commit(run, two[i], "sync_many", error, busy);
-            if (!two[i]->broken)
-                follow_stage(two[i]);
-        }
-    }
-    if (!run_fired(run))
-        model->now.joints = 0;
-}
-
-/* ---- trouble
- * --------------------------------------------------------------------------------------- */
+/* ---- trouble ------------------------------------------------------------------------- */
 
 static void do_fault(struct run *run, const struct op *op)
 {
@@ -727,6 +536,10 @@ void run_op(struct run *run, const struct op *op)
             run_fail(run, "a step answers %d: %s", error, nvmmio_last_error());
         for (uint32_t f = 0; f < run->program->files && run_fired(run); f++)
             run->model->files[f].suspect = true;
+        return;
+    }
+    if (op->kind == OP_FOREIGN) {
+        run_foreign(run, process->sim, op);
         return;
     }
     if (!handle->open)
@@ -785,14 +598,14 @@ void run_op(struct run *run, const struct op *op)
         do_unlock(run, handle, (enum nvmmio_lock)op->number);
         break;
     case OP_PREPARE:
-        do_prepare(run, process->sim, op);
+        run_prepare(run, process->sim, op);
         break;
     case OP_RESOLVE:
         if (handle->stage == NVMMIO_PREPARED)
-            do_resolve(run, process->sim, op->number);
+            run_resolve_all(run, process->sim, op->number);
         break;
     case OP_SYNC_MANY:
-        do_sync_many(run, op);
+        run_sync_many(run, op);
         break;
     default:
         break;

@@ -13,7 +13,7 @@
 #define UNIT_DAX 8u
 #define UNIT_PAGE 512u
 
-/* ---- the machine and its processes --------------------------------------------------------- */
+/* ---- the machine and its processes --------------------------------------------------- */
 
 struct sim *sim_create(enum sim_semantics semantics)
 {
@@ -100,9 +100,12 @@ void sim_die(struct sim_process *process)
     longjmp(*death, 1);
 }
 
-bool sim_tick(struct sim_process *process, bool stores)
+bool sim_tick(struct sim_process *process, enum sim_tick tick)
 {
+    bool stores = tick == SIM_TICK_STORE;
     assert(process->alive);
+    if (process->die_at_sync && tick != SIM_TICK_SYNC)
+        return false;
     if (process->die_at == 0 || --process->die_at != 0)
         return false;
     if (stores)
@@ -110,7 +113,7 @@ bool sim_tick(struct sim_process *process, bool stores)
     sim_die(process);
 }
 
-/* ---- recording ------------------------------------------------------------------------------- */
+/* ---- recording ----------------------------------------------------------------------- */
 
 static struct trace_event *record(struct sim *sim, const struct sim_process *process,
                                   enum trace_kind kind, uint32_t file)
@@ -162,7 +165,7 @@ void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offse
     size_t done = 0;
     for (int i = 0; i < count; i++)
         bytes += parts[i].iov_len;
-    bool dies = sim_tick(process, true);
+    bool dies = sim_tick(process, SIM_TICK_STORE);
     if (dies) /* inside the store: the first part of it, in whole words */
         bytes = bytes * process->die_part / 256 / 8 * 8;
     for (int i = 0; i < count && done < bytes; i++) {
@@ -255,7 +258,7 @@ void sim_record_note(struct sim *sim, uint32_t note)
         (void)record(sim, &sim->processes[0], TRACE_NOTE, SIM_NONE);
 }
 
-/* ---- what goes wrong ----------------------------------------------------------------------- */
+/* ---- what goes wrong ----------------------------------------------------------------- */
 
 int sim_fault(struct sim *sim, enum sim_call call)
 {
@@ -285,15 +288,17 @@ static uint32_t add_site(struct sim *sim, const struct sim_site *site)
 
 bool sim_step(struct sim *sim, enum sim_step step)
 {
-    if (sim->skip_kinds >> step & 1)
+    if ((sim->skip_kinds >> step & 1) && !sim->harness)
         return false;
-    if (!sim->count_sites)
+    if (!sim->count_sites || sim->harness)
         return true;
     /* Without this function and the one of the os or medium that asks. */
     void *frames[SIM_SITE_DEPTH + 2] = {NULL};
     struct sim_site site = {.step = step};
+    /* Locks are given back in one place, on behalf of many. */
+    uint32_t depth = step == SIM_STEP_RELEASE ? 1 : sim->site_depth;
     int count = backtrace(frames, SIM_SITE_DEPTH + 2);
-    for (int f = 2; f < count && f < 2 + (int)sim->site_depth; f++)
+    for (int f = 2; f < count && f < 2 + (int)depth; f++)
         site.chain[f - 2] = (size_t)((const char *)frames[f] - __executable_start) - 1;
     uint32_t i = 0;
     while (i < sim->site_count && (sim->sites[i].step != step ||

@@ -76,6 +76,7 @@ struct sim_process {
     uint64_t pid;
     jmp_buf *death;    /* where to go when it dies inside a call; NULL: it cannot */
     uint32_t die_at;   /* dies in the n-th call from now on; 0: does not */
+    bool die_at_sync;  /* only calls that make something durable count */
     uint32_t die_part; /* of 256: so much of a store is done before */
 };
 
@@ -148,6 +149,7 @@ struct sim {
     struct sim_fault fault;
     bool count_sites;    /* collect the places of persistence steps */
     bool running;        /* a program runs, not a recovery */
+    bool harness;        /* what goes on is not the engine's: no place of a step */
     uint32_t site_depth; /* calls that tell places apart (default 2) */
     uint32_t skip_site;  /* leave this one out; SIM_NONE: none */
     char skip_text[128]; /* or this one, as sim_site_text has it, when it is met */
@@ -159,7 +161,7 @@ struct sim {
     size_t undo_bytes, undo_capacity;
 };
 
-/* ---- The machine ------------------------------------------------------------------------- */
+/* ---- The machine --------------------------------------------------------------------- */
 
 struct sim *sim_create(enum sim_semantics semantics);
 void sim_destroy(struct sim *sim);
@@ -196,7 +198,7 @@ void sim_resize(struct sim *sim, uint32_t file, uint64_t bytes);
 const uint8_t *sim_bytes(const struct sim *sim, uint32_t file);
 void sim_set_raw(struct sim *sim, uint32_t file, uint64_t bytes);
 
-/* ---- The same, recorded ------------------------------------------------------------------ */
+/* ---- The same, recorded -------------------------------------------------------------- */
 
 void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offset,
                       const struct iovec *parts, int count, enum trace_cover cover);
@@ -211,10 +213,11 @@ void sim_record_directory(struct sim_process *process, const char *path);
 /* `note` goes into all events from now on. */
 void sim_record_note(struct sim *sim, uint32_t note);
 
-/* ---- What the os and the media ask before a call ------------------------------------------- */
+/* ---- What the os and the media ask before a call ------------------------------------- */
 
+enum sim_tick { SIM_TICK_CALL, SIM_TICK_STORE, SIM_TICK_SYNC };
 /* A call begins: here the process may die.  True: after `die_part` of what it was to store. */
-bool sim_tick(struct sim_process *process, bool stores);
+bool sim_tick(struct sim_process *process, enum sim_tick tick);
 _Noreturn void sim_die(struct sim_process *process);
 /* 0, or what the call is made to answer. */
 int sim_fault(struct sim *sim, enum sim_call call);
@@ -223,7 +226,7 @@ bool sim_step(struct sim *sim, enum sim_step step);
 /* "fence@1234,5678", the calls from the inside out; returns `buffer`. */
 const char *sim_site_text(const struct sim *sim, uint32_t site, char *buffer, size_t bytes);
 
-/* ---- Tables ------------------------------------------------------------------------------- */
+/* ---- Tables -------------------------------------------------------------------------- */
 
 void sim_os_init(struct sim_process *process);    /* sim_os.c */
 extern const struct nv_medium_ops sim_medium_dax; /* sim_medium.c */

@@ -17,7 +17,7 @@ static _Noreturn void no_memory(void)
     abort();
 }
 
-/* ---- taking back ------------------------------------------------------------------------- */
+/* ---- taking back --------------------------------------------------------------------- */
 
 enum undo_kind {
     UNDO_BYTES, /* the bytes of a file that were there; they follow */
@@ -139,7 +139,7 @@ static void keep_bytes(struct sim *sim, uint32_t file, uint64_t offset, uint64_t
     }
 }
 
-/* ---- files ------------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------- */
 
 static bool number_taken(const struct sim *sim, uint64_t inode)
 {

@@ -91,7 +91,7 @@ static int dax_store(struct nv_medium *medium, uint64_t offset, const void *data
 static int dax_fence(struct nv_medium *medium)
 {
     struct sim_process *process = sim_process_of(medium->file);
-    (void)sim_tick(process, false);
+    (void)sim_tick(process, SIM_TICK_SYNC);
     int error = sim_fault(process->sim, SIM_CALL_FENCE);
     if (error)
         return error;
@@ -103,7 +103,7 @@ static int dax_fence(struct nv_medium *medium)
 static void dax_release(struct nv_medium *medium)
 {
     struct sim_process *process = sim_process_of(medium->file);
-    (void)sim_tick(process, false);
+    (void)sim_tick(process, SIM_TICK_SYNC);
     if (sim_step(process->sim, SIM_STEP_RELEASE))
         sim_record(process, TRACE_FENCE, SIM_NONE);
 }

@@ -16,7 +16,8 @@ static struct sim_file *file_of(struct nv_file *file)
 /* A call begins: the process may die here, the call may fail. */
 static int enter(struct sim_process *process, enum sim_call call)
 {
-    (void)sim_tick(process, false);
+    bool syncs = call == SIM_CALL_SYNC_DATA || call == SIM_CALL_SYNC_DIRECTORY;
+    (void)sim_tick(process, syncs ? SIM_TICK_SYNC : SIM_TICK_CALL);
     return sim_fault(process->sim, call);
 }
 
@@ -28,7 +29,7 @@ static bool directory_exists(const char *path)
     return (bytes == 2 && memcmp(path, "/d", 2) == 0) || (bytes == 2 && memcmp(path, "/l", 2) == 0);
 }
 
-/* ---- names and descriptors ------------------------------------------------------------------ */
+/* ---- names and descriptors ----------------------------------------------------------- */
 
 static int os_open(const struct nv_os *os, const char *path, int flags, uint32_t mode,
                    struct nv_file *file)
@@ -70,7 +71,7 @@ static int os_close(struct nv_file *file)
     struct sim_process *process = sim_process_of(file);
     struct sim *sim = process->sim;
     struct sim_descriptor *descriptor = sim_descriptor_of(file);
-    (void)sim_tick(process, false);
+    (void)sim_tick(process, SIM_TICK_CALL);
     if (!descriptor->used || descriptor->process != process->index)
         return -EBADF;
     for (uint32_t i = 0; i < SIM_LOCKS_MAX; i++)
@@ -116,7 +117,7 @@ static int os_stat_path(const struct nv_os *os, const char *path, struct nv_file
 
 static int os_set_owner(struct nv_file *file, uint32_t uid, uint32_t gid, uint32_t mode)
 {
-    (void)sim_tick(sim_process_of(file), false);
+    (void)sim_tick(sim_process_of(file), SIM_TICK_CALL);
     struct sim_file *at = file_of(file);
     at->uid = uid;
     at->gid = gid;
@@ -163,14 +164,13 @@ static int os_sync_directory(const struct nv_os *os, const char *path)
 
 static int os_resolve(const struct nv_os *os, const char *path, char *out, size_t out_bytes)
 {
-    (void)sim_tick(os->context, false);
+    (void)sim_tick(os->context, SIM_TICK_CALL);
     if (path[0] != '/')
         return -ENOENT;
     return snprintf(out, out_bytes, "%s", path) >= (int)out_bytes ? -ENAMETOOLONG : 0;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------
- */
+/* ---- bytes --------------------------------------------------------------------------- */
 
 static ssize_t os_pread(struct nv_file *file, void *buffer, size_t bytes, uint64_t offset)
 {
@@ -303,8 +303,7 @@ static const struct nv_medium_ops *os_medium(struct nv_file *file)
     return sim_process_of(file)->sim->semantics == SIM_DAX ? &sim_medium_dax : &nv_medium_page;
 }
 
-/* ---- byte locks -------------------------------------------------------------------------------
- */
+/* ---- byte locks ---------------------------------------------------------------------- */
 
 static const struct sim_lock *find_lock(struct nv_file *file, uint64_t first, uint64_t end)
 {
@@ -357,7 +356,7 @@ static int drop_lock(struct nv_file *file, uint64_t first, uint64_t end)
 static int os_lock(struct nv_file *file, uint64_t offset, uint64_t bytes)
 {
     struct sim_process *process = sim_process_of(file);
-    (void)sim_tick(process, false);
+    (void)sim_tick(process, SIM_TICK_CALL);
     if (!sim_descriptor_of(file)->writable)
         return -EBADF;
     if (find_lock(file, offset, offset + bytes))
@@ -376,14 +375,14 @@ static int os_lock(struct nv_file *file, uint64_t offset, uint64_t bytes)
 
 static int os_unlock(struct nv_file *file, uint64_t offset, uint64_t bytes)
 {
-    (void)sim_tick(sim_process_of(file), false);
+    (void)sim_tick(sim_process_of(file), SIM_TICK_CALL);
     return drop_lock(file, offset, offset + bytes);
 }
 
 static int os_lock_holder(struct nv_file *file, uint64_t offset, uint64_t bytes,
                           enum nv_lock_holder *holder, uint64_t *where)
 {
-    (void)sim_tick(sim_process_of(file), false);
+    (void)sim_tick(sim_process_of(file), SIM_TICK_CALL);
     const struct sim_lock *lock = find_lock(file, offset, offset + bytes);
     *holder = !lock ? NV_HOLDER_NONE : lock->posix ? NV_HOLDER_POSIX : NV_HOLDER_OFD;
     if (lock)
@@ -391,8 +390,7 @@ static int os_lock_holder(struct nv_file *file, uint64_t offset, uint64_t bytes,
     return 0;
 }
 
-/* ---- the rest ----------------------------------------------------------------------------------
- */
+/* ---- the rest ------------------------------------------------------------------------ */
 
 static int os_process_self(const struct nv_os *os, uint64_t *pid, uint64_t *start_time,
                            uint64_t *pid_namespace)

@@ -61,7 +61,7 @@ static void fill_file(struct nv_file *file, uint64_t offset, uint8_t value, size
     write_at(file, offset, data, bytes);
 }
 
-/* ---- what images there are --------------------------------------------------------------- */
+/* ---- what images there are ----------------------------------------------------------- */
 
 /* Told of every image after the last event; returns a number for it, at most 63. */
 typedef unsigned classify(const struct sim *sim);
@@ -132,7 +132,7 @@ static unsigned names(const struct sim *sim)
 
 #define CLASS(n) (UINT64_C(1) << (n))
 
-/* ---- page -------------------------------------------------------------------------------- */
+/* ---- page ---------------------------------------------------------------------------- */
 
 /* A file of one block, durable, then the trace begins anew. */
 static struct nv_file durable_file(const char *path, uint8_t value)
@@ -240,7 +240,7 @@ static void cut_bytes_stay_away(void **state)
     assert_int_equal(images(after_the_cut), CLASS(0) | CLASS(62));
 }
 
-/* ---- names ------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------- */
 
 static void names_need_their_directory_synced(void **state)
 {
@@ -282,7 +282,7 @@ static void a_rename_is_whole_or_not_at_all(void **state)
     assert_int_equal(images(names), CLASS(1) | CLASS(2));
 }
 
-/* ---- dax --------------------------------------------------------------------------------- */
+/* ---- dax ----------------------------------------------------------------------------- */
 
 static void dax_open_medium(struct nv_medium *medium, struct nv_file *file)
 {
@@ -416,7 +416,7 @@ static void dax_store_to_new_space_commits_the_size(void **state)
     assert_int_equal(images(grown), CLASS(2) | CLASS(3));
 }
 
-/* ---- steps that are left out --------------------------------------------------------------- */
+/* ---- steps that are left out --------------------------------------------------------- */
 
 static void a_step_can_be_left_out(void **state)
 {
@@ -435,7 +435,7 @@ static void a_step_can_be_left_out(void **state)
     assert_int_equal(images(two_words), 0xf);
 }
 
-/* ---- processes ----------------------------------------------------------------------------- */
+/* ---- processes ----------------------------------------------------------------------- */
 
 static void locks_exclude_and_die_with_their_process(void **state)
 {

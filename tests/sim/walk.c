@@ -35,8 +35,7 @@ static void out_of_memory(void)
     abort();
 }
 
-/* ---- putting something pending into the machine ------------------------------------------------
- */
+/* ---- putting something pending into the machine -------------------------------------- */
 
 void walk_put_units(struct walk *walk, const struct pending *pending, uint32_t first, uint32_t end)
 {
@@ -76,8 +75,7 @@ void walk_put_other(struct walk *walk, const struct pending *pending)
     }
 }
 
-/* ---- becoming durable
- * ---------------------------------------------------------------------------- */
+/* ---- becoming durable ---------------------------------------------------------------- */
 
 /* Bytes [first, end) of a file are durable as event `event` stored them: what was pending before it
  * can't show there any more. */
@@ -147,8 +145,8 @@ static bool covers(const struct walk *walk, const struct trace_event *event,
     case TRACE_SYNC:
         if (is_store(pending) && pending->cover != COVER_SYNC)
             return false;
-        return (is_store(pending) || pending->kind == TRACE_SIZE) &&
-               pending->file == event->file && !pending->lost;
+        return (is_store(pending) || pending->kind == TRACE_SIZE) && pending->file == event->file &&
+               !pending->lost;
     case TRACE_STORE:
     case TRACE_ZERO: /* see step_store */
         return pending->kind == TRACE_SIZE && pending->file == event->file;
@@ -179,8 +177,7 @@ static void settle(struct walk *walk, const struct trace_event *event)
     walk->count = kept;
 }
 
-/* ---- one event
- * ------------------------------------------------------------------------------------ */
+/* ---- one event ----------------------------------------------------------------------- */
 
 static void add(struct walk *walk, size_t event)
 {

@@ -21,7 +21,7 @@ struct pending {
     uint8_t kind; /* STORE, ZERO, SIZE, NAME, UNNAME or RENAME of enum trace_kind */
     uint8_t process;
     uint8_t cover; /* of a store: enum trace_cover */
-    bool lost; /* a failed sync forgot it: no later one covers it */
+    bool lost;     /* a failed sync forgot it: no later one covers it */
     uint32_t file;
     uint32_t bytes;
     uint64_t offset;
