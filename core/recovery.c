@@ -474,16 +474,19 @@ static bool still_marked(const struct nv_header *header, const uint8_t *raw)
 
 /* What home's first bytes are, where the header knows the content.  A crash may leave any 8
  * aligned bytes of a store by themselves. */
-static enum head_state head_state(const struct nv_home *home, const uint8_t *raw)
+static enum head_state head_state(const struct nv_home *home, const uint8_t *raw,
+                                  uint64_t file_bytes)
 {
     const struct nv_header *header = &home->log.header;
     uint8_t marked[HEAD_BYTES];
     bool all_marked = true;
     bool all_content = true;
     nv_home_raw_head(home, header->head, header->base_bytes, marked);
-    for (size_t i = 0; i < HEAD_BYTES; i += sizeof(uint64_t)) {
-        bool is_marked = memcmp(raw + i, marked + i, sizeof(uint64_t)) == 0;
-        bool is_content = memcmp(raw + i, header->head + i, sizeof(uint64_t)) == 0;
+    /* Behind the end of the file there is nothing to tell: its growth may have been lost. */
+    for (size_t i = 0; i < HEAD_BYTES && i < file_bytes; i += sizeof(uint64_t)) {
+        size_t bytes = (size_t)nv_min(sizeof(uint64_t), file_bytes - i);
+        bool is_marked = memcmp(raw + i, marked + i, bytes) == 0;
+        bool is_content = memcmp(raw + i, header->head + i, bytes) == 0;
         if (!is_marked && !is_content)
             return still_marked(header, raw) ? HEAD_CHANGED : HEAD_FOREIGN;
         all_marked = all_marked && is_marked;
@@ -540,7 +543,7 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
 {
     struct nv_shared *shared = home->share.shared;
     const struct nv_header *header = &home->log.header;
-    enum head_state state = header->mark_bytes ? head_state(home, raw) : HEAD_CONTENT;
+    enum head_state state = header->mark_bytes ? head_state(home, raw, file_bytes) : HEAD_CONTENT;
     uint64_t size = size_without_records(home, file_bytes, state <= HEAD_CHANGED);
     if (state > HEAD_CHANGED) {
         int error = 0;
