@@ -116,6 +116,8 @@ void run_prepare(struct run *run, struct sim_process *process, const struct op *
         return;
     bool broken = error != -EBUSY && (error != -ENOSPC || run_fired(run));
     failed->broken |= broken;
+    if (broken) /* in doubt, whatever becomes of the others */
+        run->model->now.files[failed->file].states |= UINT64_C(1) << failed->sealed;
     failed->waiting |= failed->stage != NVMMIO_CLEAN;
     if (!broken)
         run_follow_stage(failed);
