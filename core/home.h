@@ -105,6 +105,7 @@ int nv_take_over(struct nv_home *home);
 /* Files that a process left when it died while it made them, and that decide nothing.  The log is
  * recovered, nobody else is there. */
 void nv_remove_leftovers(struct nv_home *home);
+#define NV_MULTI_INFIX "-nvmmio-multi-"
 /* Name of the file by which nvmmio_sync_many marks a participant; to be freed. */
 char *nv_multi_part(const char *path);
 /* Last to go, or after recovery: home durable, log empty, mark gone, sidecar gone, exact size. */

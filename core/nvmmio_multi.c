@@ -70,7 +70,7 @@ static int make_names(const struct nv_os *os, struct multi *multi)
         return error;
     multi->children = calloc(multi->count, sizeof *multi->children);
     /* Never the same name again: an older transaction of one of the others may still ask for it. */
-    if (asprintf(&multi->super, "%s-nvmmio-multi-%016llx", multi->handles[0]->home->path,
+    if (asprintf(&multi->super, "%s" NV_MULTI_INFIX "%016llx", multi->handles[0]->home->path,
                  (unsigned long long)token) < 0)
         multi->super = NULL;
     bool made = multi->children && multi->super;

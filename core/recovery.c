@@ -220,7 +220,7 @@ static char *read_list(const struct nv_os *os, const char *super, size_t *bytes)
     return list;
 }
 
-/* `child` is gone.  When no other child names the super file any more, that goes too; but only one
+/* `child` is about to go.  When no other child names the super file, that goes first; but only one
  * that lists this child: any other file is none of ours. */
 static void remove_orphan_super(const struct nv_os *os, const char *super, const char *child)
 {
@@ -229,12 +229,16 @@ static void remove_orphan_super(const struct nv_os *os, const char *super, const
     bool listed = false;
     bool needed = false;
     for (size_t at = 0; list && at < bytes; at += strlen(list + at) + 1) {
-        listed = listed || strcmp(list + at, child) == 0;
-        needed = needed || names_super(os, list + at, super);
+        if (strcmp(list + at, child) == 0)
+            listed = true;
+        else
+            needed = needed || names_super(os, list + at, super);
     }
+    /* One of nvmmio_sync_many's that holds no list was cut short before anything was prepared. */
+    bool unwritten = list && (bytes == 0 || list[0] == 0) && strstr(super, NV_MULTI_INFIX) != NULL;
     free(list);
-    if (listed && !needed)
-        (void)os->unlink(os, super);
+    if (((listed && !needed) || unwritten) && os->unlink(os, super) == 0)
+        (void)os->sync_directory(os, super);
 }
 
 /* A part of a commit over several files that was cut short before this home was prepared, or after
@@ -247,11 +251,12 @@ static void remove_stale_part(const struct nv_os *os, const char *part)
         return;
     ssize_t got = os->pread(&file, super, sizeof super - 1, 0);
     (void)os->close(&file);
-    if (got < 0 || os->unlink(os, part) != 0)
+    if (got < 0)
         return;
     super[got] = 0;
     if (super[0] == '/')
         remove_orphan_super(os, super, part);
+    (void)os->unlink(os, part);
 }
 
 void nv_remove_leftovers(struct nv_home *home)
@@ -279,10 +284,12 @@ char *nv_multi_part(const char *path)
 
 static void remove_child(const struct nv_os *os, const char *super, const char *child, bool commit)
 {
-    if (*child && names_super(os, child, super) && os->unlink(os, child) == 0)
-        (void)os->sync_directory(os, child);
-    if (!commit && *child)
+    if (!*child)
+        return;
+    if (!commit)
         remove_orphan_super(os, super, child);
+    if (names_super(os, child, super) && os->unlink(os, child) == 0)
+        (void)os->sync_directory(os, child);
 }
 
 static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *commit)
@@ -553,12 +560,17 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
             error = home->file.os->sync_data(&home->file);
         return error ? error : remove_log(home);
     }
-    if (state == HEAD_CHANGED)
+    if (state == HEAD_CHANGED && size)
         nv_home_unmark_head(home, raw, shared->head);
     else
         memcpy(shared->head, header->head, HEAD_BYTES);
     atomic_store(&shared->content_bytes, size);
     int error = nv_medium_reserve(&home->medium, nv_max(file_bytes, HEAD_BYTES));
+    /* Whole again, before an emptied log says that it is. */
+    if (!error)
+        error = nv_home_store_head(home, shared->head, size);
+    if (!error)
+        error = nv_medium_fence(&home->medium);
     return error ? error : nv_retire(home);
 }
 
