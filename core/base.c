@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include <xxhash.h>
 #include <xxh_x86dispatch.h>
+#include <xxhash.h>
 
 uint64_t nv_hash(const void *data, size_t bytes, uint64_t seed)
 {

@@ -68,7 +68,8 @@ static bool looks_for_changes(struct nvmmio *handle)
     return true;
 }
 
-/* Home's first lines, when a record makes content out of none: replay must not see a placeholder. */
+/* Home's first lines, when a record makes content out of none: replay must not see a placeholder.
+ */
 static int stage_head(struct nvmmio *handle)
 {
     const struct nv_shared *shared = handle->home->share.shared;
@@ -193,8 +194,7 @@ static int append(struct nvmmio *handle, enum nv_record_kind kind, struct build 
         return nv_fail(error, "cannot write the log %s: %s", home->log_path,
                        nvmmio_strerror(error));
     handle->sealed = *record;
-    atomic_fetch_add_explicit(&home->share.shared->counters.log_bytes, bytes,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&home->share.shared->counters.log_bytes, bytes, memory_order_relaxed);
     return 0;
 }
 
@@ -307,7 +307,8 @@ int nv_commit_spill(struct nvmmio *handle)
     return error;
 }
 
-/* ---- making it durable --------------------------------------------------------------------------- */
+/* ---- making it durable
+ * --------------------------------------------------------------------------- */
 
 static int take_seal_back(struct nvmmio *handle)
 {
@@ -369,7 +370,8 @@ int nv_commit_harden(struct nvmmio *handle)
     return 0;
 }
 
-/* ---- applying ---------------------------------------------------------------------------------------- */
+/* ---- applying
+ * ---------------------------------------------------------------------------------------- */
 
 static void copy_head(struct nvmmio *handle, uint8_t *head)
 {
@@ -452,9 +454,8 @@ static int store_runs(struct nvmmio *handle, const uint8_t *raw_head)
                 parts[count++] = (struct iovec){(void *)(uintptr_t)raw_head, HEAD_BYTES};
             parts[count++] = (struct iovec){data + skip, NV_BLOCK_BYTES - skip};
         }
-        error = home->medium.ops->storev(&home->medium,
-                                         overlay->blocks[first].block * NV_BLOCK_BYTES, parts,
-                                         count);
+        error = home->medium.ops->storev(
+            &home->medium, overlay->blocks[first].block * NV_BLOCK_BYTES, parts, count);
     }
     return error;
 }
@@ -555,7 +556,8 @@ int nv_commit_apply(struct nvmmio *handle)
     return 0;
 }
 
-/* ---- taking it back, and the outcome of a prepared one -------------------------------------------------- */
+/* ---- taking it back, and the outcome of a prepared one
+ * -------------------------------------------------- */
 
 int nv_commit_drop(struct nvmmio *handle)
 {
@@ -565,8 +567,8 @@ int nv_commit_drop(struct nvmmio *handle)
     if (handle->stage == NVMMIO_SEALED)
         error = nv_commit_unseal(handle);
     if (handle->overlay.active)
-        atomic_fetch_add_explicit(
-            &handle->home->share.shared->slots[handle->slot].rollbacks, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&handle->home->share.shared->slots[handle->slot].rollbacks, 1,
+                                  memory_order_relaxed);
     finish(handle);
     return error;
 }
@@ -600,8 +602,9 @@ int nv_commit_resolve(struct nvmmio *handle, bool commit)
         atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);
         handle->overlay.size = size;
         finish(handle);
-        return nv_fail(-EIO, "the outcome of a transaction over several files could not be written "
-                             "to the log of %s; close it everywhere and open it again to recover",
+        return nv_fail(-EIO,
+                       "the outcome of a transaction over several files could not be written "
+                       "to the log of %s; close it everywhere and open it again to recover",
                        handle->home->path);
     }
     shared->log_durable = handle->sealed.seq;

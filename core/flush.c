@@ -20,8 +20,7 @@ struct nv_flusher {
 static void advance(struct nv_shared *shared, uint64_t seq)
 {
     uint64_t known = atomic_load(&shared->home_durable);
-    while (known < seq &&
-           !atomic_compare_exchange_weak(&shared->home_durable, &known, seq))
+    while (known < seq && !atomic_compare_exchange_weak(&shared->home_durable, &known, seq))
         ;
 }
 

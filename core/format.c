@@ -30,8 +30,9 @@ bool nv_header_valid(const struct nv_header *header)
            header->segment_bytes <= NVMMIO_LOG_BYTES_MAX &&
            header->segment_bytes % NV_LINE_BYTES == 0 && header->base_bytes <= INT64_MAX &&
            header->mark_bytes <= NVMMIO_MARK_BYTES &&
-           (header->mark_bytes == 0 || (header->nonce_at <= header->mark_bytes &&
-                                        header->mark_bytes - header->nonce_at >= NVMMIO_NONCE_BYTES));
+           (header->mark_bytes == 0 ||
+            (header->nonce_at <= header->mark_bytes &&
+             header->mark_bytes - header->nonce_at >= NVMMIO_NONCE_BYTES));
 }
 
 void nv_header_mark(const struct nv_header *header, struct nvmmio_mark *mark)
@@ -66,6 +67,6 @@ bool nv_record_line_valid(const struct nv_record *record, const uint8_t nonce[NV
 uint64_t nv_record_body_seed(const uint8_t nonce[NVMMIO_NONCE_BYTES], uint64_t offset,
                              const struct nv_record *record, uint64_t chain)
 {
-    return nv_format_seed(nonce, offset) ^ (record->seq * GOLDEN) ^ ((uint64_t)record->epoch << 32) ^
-           chain;
+    return nv_format_seed(nonce, offset) ^ (record->seq * GOLDEN) ^
+           ((uint64_t)record->epoch << 32) ^ chain;
 }

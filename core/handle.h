@@ -43,7 +43,8 @@ struct nvmmio {
     uint32_t dense; /* commits for which looking for unchanged lines is not worth while */
 };
 
-/* ---- lock.c: levels.  NONE < SHARED < RESERVED < EXCLUSIVE; EXCLUSIVE tries leave PENDING. ---- */
+/* ---- lock.c: levels.  NONE < SHARED < RESERVED < EXCLUSIVE; EXCLUSIVE tries leave PENDING. ----
+ */
 
 int nv_lock_raise(struct nvmmio *handle, enum nv_level level, int timeout_ms);
 /* To NONE, SHARED or RESERVED. */
@@ -52,7 +53,8 @@ enum nv_level nv_lock_level(const struct nvmmio *handle);
 /* Join the home if that has not been done. */
 int nv_handle_join(struct nvmmio *handle, int timeout_ms);
 
-/* ---- stage.c ------------------------------------------------------------------------------------ */
+/* ---- stage.c ------------------------------------------------------------------------------------
+ */
 
 /* The content as this handle sees it: staged over committed.  Caller holds SHARED or more; the
  * range is inside the staged size. */
@@ -64,7 +66,8 @@ uint64_t nv_stage_size(const struct nvmmio *handle);
 /* Fill the lines of a block that are not staged, from home. */
 int nv_stage_fill(struct nvmmio *handle, struct nv_staged *staged, uint64_t lines);
 
-/* ---- commit.c ------------------------------------------------------------------------------------ */
+/* ---- commit.c
+ * ------------------------------------------------------------------------------------ */
 
 int nv_commit_seal(struct nvmmio *handle, enum nv_record_kind kind);
 int nv_commit_harden(struct nvmmio *handle); /* the log durable up to the sealed record */
@@ -76,7 +79,8 @@ int nv_commit_drop(struct nvmmio *handle);
 /* Move blocks to the log when the transaction is too large for memory. */
 int nv_commit_spill(struct nvmmio *handle);
 
-/* ---- place.c ---------------------------------------------------------------------------------------- */
+/* ---- place.c
+ * ---------------------------------------------------------------------------------------- */
 
 /* Room in the log for `bytes` more of this transaction. -ENOSPC */
 int nv_place(struct nvmmio *handle, uint64_t bytes, bool overflow);

@@ -50,8 +50,7 @@ static int sidecar_names(struct nv_home *home, const char *log_dir)
     if (error)
         return nv_fail(error, "log_dir %s: %s", log_dir, nvmmio_strerror(error));
     int length = asprintf(&home->log_path, "%s/%s.%llx-nvmmio", directory,
-                          slash ? slash + 1 : home->path,
-                          (unsigned long long)home->stat.id.inode);
+                          slash ? slash + 1 : home->path, (unsigned long long)home->stat.id.inode);
     if (length >= (int)sizeof home->share.shared->log_path)
         return nv_fail(-ENAMETOOLONG, "the log's path %s is too long", home->log_path);
     return length < 0 ? -ENOMEM : 0;
@@ -124,7 +123,8 @@ int nv_home_acquire(struct nv_process *process, const char *path,
         return nv_fail(error, "%s: %s", path, nvmmio_strerror(error));
     pthread_mutex_lock(&process->mutex);
     struct nv_home *home = NULL;
-    /* Never a second descriptor: closing it would drop the locks of stock SQLite in this process. */
+    /* Never a second descriptor: closing it would drop the locks of stock SQLite in this process.
+     */
     if (os->stat_path(os, real, &stat) == 0)
         for (home = process->homes; home && !same_file(&home->stat.id, &stat.id);)
             home = home->next;
@@ -137,7 +137,8 @@ int nv_home_acquire(struct nv_process *process, const char *path,
             process->homes = home;
         }
     } else if (!error && home->references == 0) {
-        error = configure(home, real, options); /* left over from an open that did not come to a join */
+        error =
+            configure(home, real, options); /* left over from an open that did not come to a join */
     }
     if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);
@@ -229,8 +230,9 @@ static int join_passive(struct nv_home *home)
     struct nv_file_stat stat;
     int error = os->lock(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX);
     if (error == -EAGAIN)
-        return nv_fail(-EBUSY, "%s is in use by others, and there is no permission to write, which "
-                               "taking part with them needs",
+        return nv_fail(-EBUSY,
+                       "%s is in use by others, and there is no permission to write, which "
+                       "taking part with them needs",
                        home->path);
     if (error)
         return error;

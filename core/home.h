@@ -40,14 +40,14 @@ struct nv_home {
     pthread_mutex_t growth;   /* inside mutex: growing and mapping */
     pthread_mutex_t flushing; /* inside mutex: making home durable */
 
-    char *path;      /* with all links resolved: the sidecars' names follow from it */
+    char *path; /* with all links resolved: the sidecars' names follow from it */
     char *log_path;
     char *page_path;
     struct nv_settings settings;
 
     struct nv_file file;
-    struct nv_file_stat stat; /* as found when it was opened; bytes is not kept up to date */
-    bool passive;             /* no right to write: reads only, takes part in nothing */
+    struct nv_file_stat stat;  /* as found when it was opened; bytes is not kept up to date */
+    bool passive;              /* no right to write: reads only, takes part in nothing */
     nvmmio_progress *progress; /* of a recovery in join; NULL: nobody asks */
     void *progress_context;
     struct nv_farewell *farewell; /* NULL: none */

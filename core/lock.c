@@ -7,8 +7,8 @@
 #include "core/error.h"
 #include "core/handle.h"
 
-#define SPINS 200u        /* about as long as a commit takes on memory */
-#define WAIT_US 1000u     /* one sleep; then the rival is looked at again */
+#define SPINS 200u    /* about as long as a commit takes on memory */
+#define WAIT_US 1000u /* one sleep; then the rival is looked at again */
 
 int nv_handle_join(struct nvmmio *handle, int timeout_ms)
 {
@@ -95,8 +95,7 @@ static int check_health(const struct nvmmio *handle, enum nv_level level)
     return nv_fail(-EIO,
                    "%s refuses %s after a failed write to its medium; close it in every process "
                    "and open it again to recover",
-                   handle->home->path,
-                   health == NV_HEALTH_NO_WRITES ? "writes" : "any access");
+                   handle->home->path, health == NV_HEALTH_NO_WRITES ? "writes" : "any access");
 }
 
 static int contend(struct nvmmio *handle, enum nv_level level, int timeout_ms)

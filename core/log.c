@@ -78,14 +78,15 @@ static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes
                        "Restore it, or move it away to give up what only it holds",
                        path);
     log->header = copies[header_newest(copies, valid)];
-    if (log->header.version == NV_LOG_VERSION &&
-        file_bytes < log->header.file_bytes)
-        return nv_fail(-EUCLEAN, "%s was cut off; nothing was changed. Restore it, or move it away "
-                                 "to give up what only it held",
+    if (log->header.version == NV_LOG_VERSION && file_bytes < log->header.file_bytes)
+        return nv_fail(-EUCLEAN,
+                       "%s was cut off; nothing was changed. Restore it, or move it away "
+                       "to give up what only it held",
                        path);
     if (log->header.version != NV_LOG_VERSION)
-        return nv_fail(-EUCLEAN, "%s has log format %u, this is nvmmio %s with format %u; recover it "
-                                 "with the version that wrote it",
+        return nv_fail(-EUCLEAN,
+                       "%s has log format %u, this is nvmmio %s with format %u; recover it "
+                       "with the version that wrote it",
                        path, log->header.version, NVMMIO_VERSION, NV_LOG_VERSION);
     return 0;
 }
@@ -95,7 +96,8 @@ int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
 {
     struct nv_file_stat stat;
     *log = (struct nv_log){.open = false};
-    int error = os->open(os, path, NV_OPEN_NOFOLLOW | (writable ? NV_OPEN_WRITE : 0), 0, &log->file);
+    int error =
+        os->open(os, path, NV_OPEN_NOFOLLOW | (writable ? NV_OPEN_WRITE : 0), 0, &log->file);
     if (error == -ENOENT)
         return error;
     if (error == -ELOOP)
@@ -113,8 +115,8 @@ int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
     }
     log->open = true;
     error = header_read(log, path, stat.bytes);
-    if (!error && (log->header.home_inode != home->inode ||
-                   log->header.home_birth_ns != home->birth_ns))
+    if (!error &&
+        (log->header.home_inode != home->inode || log->header.home_birth_ns != home->birth_ns))
         error = nv_fail(-EUCLEAN,
                         "%s is the log of another file (a copied, restored or replaced database?); "
                         "nothing was changed. Move it away if it is not needed",
@@ -146,8 +148,8 @@ static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log
     if (!emptied)
         error = nv_log_scan(log, &scan);
     if (!error && scan.any)
-        error = nv_fail(-EUCLEAN, "the log %s holds commits that were not expected there",
-                        plan->path);
+        error =
+            nv_fail(-EUCLEAN, "the log %s holds commits that were not expected there", plan->path);
     if (!error && !emptied)
         return 0;
     nv_log_close(log);
@@ -165,8 +167,8 @@ static int prefault(struct nv_log *log)
     if (!log->medium.ops->mapped)
         return 0;
     for (uint64_t at = NV_HEADER_BYTES; at < end; at += NV_BLOCK_BYTES) {
-        int error = nv_medium_store(&log->medium, at, zeros,
-                                    (size_t)nv_min(NV_BLOCK_BYTES, end - at));
+        int error =
+            nv_medium_store(&log->medium, at, zeros, (size_t)nv_min(NV_BLOCK_BYTES, end - at));
         if (error)
             return error;
     }
@@ -208,8 +210,8 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     if (error)
         return error;
     log->open = true;
-    uint64_t end = log->medium.ops->mapped ? nv_segment_start(log, NV_SEGMENT_OVERFLOW)
-                                           : NV_HEADER_BYTES;
+    uint64_t end =
+        log->medium.ops->mapped ? nv_segment_start(log, NV_SEGMENT_OVERFLOW) : NV_HEADER_BYTES;
     header->file_bytes = end;
     error = nv_medium_reserve(&log->medium, end);
     if (!error && log->medium.ops->mapped) /* size and blocks; before any store to the mapping */
@@ -229,9 +231,9 @@ static int make(struct nv_log *log, const struct nv_os *os, const struct nv_log_
         return nv_fail(-ENOMEM, "out of memory");
     *log = (struct nv_log){.open = false};
     (void)os->unlink(os, aside); /* of somebody who died here */
-    int error = os->open(os, aside,
-                         NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
-                         plan->home.mode & 0777, &log->file);
+    int error =
+        os->open(os, aside, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
+                 plan->home.mode & 0777, &log->file);
     if (error) {
         (void)nv_fail(error, "cannot create the log %s: %s", plan->path, nvmmio_strerror(error));
         goto out;

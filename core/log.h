@@ -65,20 +65,19 @@ int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES]);
 int nv_log_reload(struct nv_log *log, const char *path);
 /* Durably: the records count for nothing any more, home alone does, with content of this size and
  * with these first bytes. */
-int nv_log_empty(struct nv_log *log, uint64_t content_bytes,
-                 const uint8_t head[NVMMIO_MARK_BYTES]);
+int nv_log_empty(struct nv_log *log, uint64_t content_bytes, const uint8_t head[NVMMIO_MARK_BYTES]);
 
 /* ---- writing --------------------------------------------------------------------------- */
 
 /* Where a transaction's records go; private to the writer until it is applied. */
 struct nv_cursor {
-    bool placed;      /* the fields below are set */
+    bool placed; /* the fields below are set */
     uint32_t segment;
     uint32_t epoch;
-    uint64_t first;   /* offset of the transaction's first record */
-    uint64_t head;    /* where the next one goes */
-    uint64_t last;    /* offset of the last one written */
-    uint64_t chain;   /* body hash of the last spill, 0: none */
+    uint64_t first; /* offset of the transaction's first record */
+    uint64_t head;  /* where the next one goes */
+    uint64_t last;  /* offset of the last one written */
+    uint64_t chain; /* body hash of the last spill, 0: none */
     uint64_t spills;
 };
 
@@ -109,16 +108,16 @@ struct nv_run { /* the valid records of one segment */
 struct nv_scan {
     struct nv_run runs[NV_SEGMENTS];
     bool any;
-    uint32_t last_segment;    /* that holds last_seq */
+    uint32_t last_segment; /* that holds last_seq */
     uint64_t last_seq;
-    uint64_t last_size;       /* of the content after it */
-    uint64_t tail;            /* home is known to be durable up to here */
-    uint64_t durable;         /* the log was known to be durable up to here */
-    uint32_t max_epoch;       /* that any valid line has */
-    uint64_t prepare;         /* offset of a PREPARE that is not resolved; or 0 */
-    uint64_t prepare_end;     /* behind it */
+    uint64_t last_size;   /* of the content after it */
+    uint64_t tail;        /* home is known to be durable up to here */
+    uint64_t durable;     /* the log was known to be durable up to here */
+    uint32_t max_epoch;   /* that any valid line has */
+    uint64_t prepare;     /* offset of a PREPARE that is not resolved; or 0 */
+    uint64_t prepare_end; /* behind it */
     uint32_t prepare_segment;
-    uint64_t resolved;        /* offset of the PREPARE that commit last_seq resolves; or 0 */
+    uint64_t resolved; /* offset of the PREPARE that commit last_seq resolves; or 0 */
 };
 
 /*

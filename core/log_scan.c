@@ -39,8 +39,7 @@ static bool body_hash(struct nv_parsed *parsed, uint64_t seed, uint64_t *hash)
     *hash = nv_hash(parsed->body, (size_t)front, seed);
     const uint8_t *at = parsed->lines;
     for (uint32_t i = 0; i < line->block_count; i++) {
-        size_t bytes =
-            (size_t)__builtin_popcountll(parsed->descriptors[i].lines) * NV_LINE_BYTES;
+        size_t bytes = (size_t)__builtin_popcountll(parsed->descriptors[i].lines) * NV_LINE_BYTES;
         *hash = nv_hash(at, bytes, *hash);
         at += bytes;
     }
@@ -112,8 +111,7 @@ static bool fits(const struct nv_run *run, const struct walk *walk, const struct
 {
     if (run->epoch && line->epoch != run->epoch)
         return false;
-    bool resolves =
-        line->kind == NV_RECORD_RESOLVE_COMMIT || line->kind == NV_RECORD_RESOLVE_ABORT;
+    bool resolves = line->kind == NV_RECORD_RESOLVE_COMMIT || line->kind == NV_RECORD_RESOLVE_ABORT;
     if (walk->prepare)
         return resolves && line->seq == walk->open_seq;
     if (resolves || line->seq == 0 || line->epoch == 0)
@@ -235,8 +233,8 @@ int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
     if (!error && log->medium.ops->mapped) /* map all that there is now */
         error = nv_medium_reserve(&log->medium, stat.bytes);
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
-        error = scan_segment(log, i, segment_limit(log, i, stat.bytes), scan, &parsed,
-                             &prepare_seq);
+        error =
+            scan_segment(log, i, segment_limit(log, i, stat.bytes), scan, &parsed, &prepare_seq);
     free(parsed.body);
     if (scan->any && log->header.tail > scan->tail && log->header.tail <= scan->last_seq)
         scan->tail = log->header.tail;

@@ -18,19 +18,21 @@ static int check_here(const struct nvmmio *handle)
     return nv_fail(-ECHILD, "this handle belongs to the parent process; open the file again here");
 }
 
-/* ---- open and close ------------------------------------------------------------------------------ */
+/* ---- open and close
+ * ------------------------------------------------------------------------------ */
 
 static int check_options(const struct nvmmio_options *options)
 {
     if (options->struct_bytes != sizeof *options)
-        return nv_fail(-EINVAL, "nvmmio_options has %zu bytes here and %zu in the library; use "
-                                "NVMMIO_OPTIONS_INIT, and the header that goes with the library",
+        return nv_fail(-EINVAL,
+                       "nvmmio_options has %zu bytes here and %zu in the library; use "
+                       "NVMMIO_OPTIONS_INIT, and the header that goes with the library",
                        options->struct_bytes, sizeof *options);
     if (options->medium < NVMMIO_MEDIUM_AUTO || options->medium > NVMMIO_MEDIUM_RAM)
         return nv_fail(-EINVAL, "medium %d is unknown; use auto, dax, page or ram",
                        (int)options->medium);
-    if (options->log_bytes && (options->log_bytes < NVMMIO_LOG_BYTES_MIN ||
-                               options->log_bytes > NVMMIO_LOG_BYTES_MAX))
+    if (options->log_bytes &&
+        (options->log_bytes < NVMMIO_LOG_BYTES_MIN || options->log_bytes > NVMMIO_LOG_BYTES_MAX))
         return nv_fail(-EINVAL, "log_bytes %llu is out of range; use %llu to %llu, or 0",
                        (unsigned long long)options->log_bytes,
                        (unsigned long long)NVMMIO_LOG_BYTES_MIN,
@@ -40,8 +42,8 @@ static int check_options(const struct nvmmio_options *options)
         (mark->bytes > NVMMIO_MARK_BYTES || mark->nonce_at > mark->bytes ||
          mark->bytes - mark->nonce_at < NVMMIO_NONCE_BYTES))
         return nv_fail(-EINVAL, "the mark's nonce does not lie in its %u bytes", mark->bytes);
-    if (options->flags & ~(uint32_t)(NVMMIO_READ_ONLY | NVMMIO_CREATE | NVMMIO_CREATE_NEW |
-                                     NVMMIO_DEFER))
+    if (options->flags &
+        ~(uint32_t)(NVMMIO_READ_ONLY | NVMMIO_CREATE | NVMMIO_CREATE_NEW | NVMMIO_DEFER))
         return nv_fail(-EINVAL, "flags 0x%x are unknown", options->flags);
     if (options->timeout_ms < -1)
         return nv_fail(-EINVAL, "timeout_ms %d is out of range; use -1 for no limit",
@@ -126,7 +128,8 @@ int nvmmio_close(struct nvmmio *handle)
     return error;
 }
 
-/* ---- locks --------------------------------------------------------------------------------------- */
+/* ---- locks
+ * --------------------------------------------------------------------------------------- */
 
 static enum nv_level level_of(enum nvmmio_lock lock)
 {
@@ -149,8 +152,9 @@ int nvmmio_lock(struct nvmmio *handle, enum nvmmio_lock lock, int timeout_ms)
     error = nv_lock_raise(handle, level_of(lock), timeout_ms);
     /* A PENDING that is left behind is the caller's too, until he lowers it. */
     if (!error || handle->writing == NV_LEVEL_PENDING)
-        handle->asked = error ? NV_LEVEL_PENDING : level_of(lock) > handle->asked ? level_of(lock)
-                                                                                  : handle->asked;
+        handle->asked = error                            ? NV_LEVEL_PENDING
+                        : level_of(lock) > handle->asked ? level_of(lock)
+                                                         : handle->asked;
     return error;
 }
 
@@ -189,7 +193,8 @@ static void settle_locks(struct nvmmio *handle)
         nv_lock_lower(handle, handle->asked);
 }
 
-/* ---- reading and writing ---------------------------------------------------------------------------- */
+/* ---- reading and writing
+ * ---------------------------------------------------------------------------- */
 
 static int begin_read(struct nvmmio *handle)
 {
@@ -245,10 +250,10 @@ ssize_t nvmmio_pwrite(struct nvmmio *handle, const void *buffer, size_t bytes, u
         error = nv_stage_write(handle, offset, buffer, bytes);
     if (!error) {
         struct nv_slot *slot = &handle->home->share.shared->slots[handle->slot];
-        atomic_store_explicit(
-            &slot->written_bytes,
-            atomic_load_explicit(&slot->written_bytes, memory_order_relaxed) + bytes,
-            memory_order_relaxed);
+        atomic_store_explicit(&slot->written_bytes,
+                              atomic_load_explicit(&slot->written_bytes, memory_order_relaxed) +
+                                  bytes,
+                              memory_order_relaxed);
     }
     settle_locks(handle);
     return error ? error : (ssize_t)bytes;
@@ -280,8 +285,8 @@ int nvmmio_allocate(struct nvmmio *handle, uint64_t bytes)
     enum nvmmio_stage stage = handle->stage;
     int error = begin_write(handle);
     if (!error)
-        error = nv_home_reserve(handle->home,
-                                nv_max(bytes, handle->home->share.shared->mark_bytes));
+        error =
+            nv_home_reserve(handle->home, nv_max(bytes, handle->home->share.shared->mark_bytes));
     if (stage == NVMMIO_CLEAN)
         settle_locks(handle);
     return error;
@@ -312,7 +317,8 @@ int nvmmio_view(struct nvmmio *handle, uint64_t offset, size_t bytes, const void
     return *address ? 0 : -EOPNOTSUPP;
 }
 
-/* ---- transactions -------------------------------------------------------------------------------------- */
+/* ---- transactions
+ * -------------------------------------------------------------------------------------- */
 
 int nvmmio_seal(struct nvmmio *handle)
 {
@@ -375,7 +381,8 @@ int nvmmio_flush(struct nvmmio *handle)
         return error;
     if (handle->stage != NVMMIO_CLEAN)
         return nv_fail(-EBUSY, "%s has a transaction that has not ended", handle->home->path);
-    /* Under the writer's lock: on memory, what earlier writers stored is durable once it is ours. */
+    /* Under the writer's lock: on memory, what earlier writers stored is durable once it is ours.
+     */
     error = nv_lock_raise(handle, NV_LEVEL_RESERVED, handle->timeout_ms);
     struct nv_shared *shared = error ? NULL : handle->home->share.shared;
     if (!error && atomic_load(&shared->log_live))
@@ -395,7 +402,8 @@ int nvmmio_prepare(struct nvmmio *handle, const char *super, const char *child)
         child = "";
     if (super[0] != '/' || (*child && *child != '/') || strlen(super) >= NAME_BYTES_MAX ||
         strlen(child) >= NAME_BYTES_MAX)
-        return nv_fail(-EINVAL, "the files that decide must be absolute paths shorter than %d bytes",
+        return nv_fail(-EINVAL,
+                       "the files that decide must be absolute paths shorter than %d bytes",
                        NAME_BYTES_MAX);
     bool was_clean = handle->stage == NVMMIO_CLEAN;
     error = begin_write(handle); /* takes an earlier seal back */

@@ -64,10 +64,10 @@ enum nvmmio_medium {
 
 /* nvmmio_options.flags */
 enum {
-    NVMMIO_READ_ONLY = 1 << 0, /* never write; a file that needs recovery is refused */
-    NVMMIO_CREATE = 1 << 1,    /* create home when it is missing */
+    NVMMIO_READ_ONLY = 1 << 0,  /* never write; a file that needs recovery is refused */
+    NVMMIO_CREATE = 1 << 1,     /* create home when it is missing */
     NVMMIO_CREATE_NEW = 1 << 2, /* with CREATE: -EEXIST when it is not missing */
-    NVMMIO_DEFER = 1 << 3,     /* join the other users at the first lock, not in open */
+    NVMMIO_DEFER = 1 << 3,      /* join the other users at the first lock, not in open */
 };
 
 /*
@@ -98,14 +98,14 @@ struct nvmmio_mark {
 
 /* Set it to NVMMIO_OPTIONS_INIT, then change what you need. */
 struct nvmmio_options {
-    size_t struct_bytes;       /* sizeof(struct nvmmio_options) */
-    uint32_t flags;            /* NVMMIO_READ_ONLY, ... */
-    uint32_t mode;             /* permissions of a home that is created */
-    enum nvmmio_medium medium; /* AUTO, or a demand: refused if it can't be met */
-    int32_t timeout_ms;        /* how long a call may wait for a lock; -1: for ever */
-    uint64_t log_bytes;        /* bound of the log; only one transaction larger exceeds it */
-    uint64_t stage_bytes;      /* memory for one transaction; beyond, it spills to the log */
-    const char *log_dir;       /* NULL: the log stands beside home */
+    size_t struct_bytes;            /* sizeof(struct nvmmio_options) */
+    uint32_t flags;                 /* NVMMIO_READ_ONLY, ... */
+    uint32_t mode;                  /* permissions of a home that is created */
+    enum nvmmio_medium medium;      /* AUTO, or a demand: refused if it can't be met */
+    int32_t timeout_ms;             /* how long a call may wait for a lock; -1: for ever */
+    uint64_t log_bytes;             /* bound of the log; only one transaction larger exceeds it */
+    uint64_t stage_bytes;           /* memory for one transaction; beyond, it spills to the log */
+    const char *log_dir;            /* NULL: the log stands beside home */
     const struct nvmmio_mark *mark; /* NULL: none.  Copied. */
 };
 #define NVMMIO_OPTIONS_INIT                                                                        \
@@ -279,20 +279,20 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_resolve(struct nvmmio *handle, bool commit)
 struct nvmmio_info {
     size_t struct_bytes;
     enum nvmmio_medium home_medium, log_medium;
-    bool forced;               /* PMEM_IS_PMEM_FORCE=1 made a memory file system count as DAX */
-    bool survives_process;     /* a commit survives kill -9 */
-    bool survives_power;       /* a commit survives the loss of power */
-    bool marked;               /* home carries the mark now */
+    bool forced;           /* PMEM_IS_PMEM_FORCE=1 made a memory file system count as DAX */
+    bool survives_process; /* a commit survives kill -9 */
+    bool survives_power;   /* a commit survives the loss of power */
+    bool marked;           /* home carries the mark now */
     bool read_only;
-    bool poisoned;             /* refuses writes until reopened */
-    uint64_t home_bytes;       /* size of the content */
-    uint64_t home_file_bytes;  /* size of the file, with what is preallocated */
-    uint64_t log_bytes;        /* bound of the log */
-    uint64_t log_file_bytes;   /* size of the log now; 0: there is none */
-    uint64_t commits;          /* number of the last commit applied to home; recovery starts anew */
-    uint64_t commits_durable;  /* home holds this one durably; later ones need the log */
-    uint32_t processes;        /* that have the file open now */
-    char why[192];             /* why this medium, in words */
+    bool poisoned;            /* refuses writes until reopened */
+    uint64_t home_bytes;      /* size of the content */
+    uint64_t home_file_bytes; /* size of the file, with what is preallocated */
+    uint64_t log_bytes;       /* bound of the log */
+    uint64_t log_file_bytes;  /* size of the log now; 0: there is none */
+    uint64_t commits;         /* number of the last commit applied to home; recovery starts anew */
+    uint64_t commits_durable; /* home holds this one durably; later ones need the log */
+    uint32_t processes;       /* that have the file open now */
+    char why[192];            /* why this medium, in words */
     char log_path[512];
 };
 NVMMIO_API NVMMIO_CHECKED int nvmmio_info(struct nvmmio *handle, struct nvmmio_info *info);
@@ -301,16 +301,16 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_info(struct nvmmio *handle, struct nvmmio_i
 struct nvmmio_stats {
     size_t struct_bytes;
     uint64_t commits, rollbacks, prepares;
-    uint64_t blocks;          /* 4096-byte blocks committed, whole or in part */
-    uint64_t log_bytes;       /* bytes written to the log */
-    uint64_t home_bytes;      /* bytes applied to home */
-    uint64_t fences;          /* fences or fdatasyncs of the log */
-    uint64_t flushes;         /* home made durable off the commit path */
-    uint64_t flush_waits;     /* commits that had to wait for one */
-    uint64_t spills;          /* blocks that a large transaction put in the log early */
+    uint64_t blocks;      /* 4096-byte blocks committed, whole or in part */
+    uint64_t log_bytes;   /* bytes written to the log */
+    uint64_t home_bytes;  /* bytes applied to home */
+    uint64_t fences;      /* fences or fdatasyncs of the log */
+    uint64_t flushes;     /* home made durable off the commit path */
+    uint64_t flush_waits; /* commits that had to wait for one */
+    uint64_t spills;      /* blocks that a large transaction put in the log early */
     uint64_t log_grows;
-    uint64_t recoveries, takeovers; /* after a crash; of a writer that died */
-    uint64_t busy;            /* lock requests that were refused */
+    uint64_t recoveries, takeovers;     /* after a crash; of a writer that died */
+    uint64_t busy;                      /* lock requests that were refused */
     uint64_t read_bytes, written_bytes; /* by pread and pwrite */
 };
 NVMMIO_API NVMMIO_CHECKED int nvmmio_stats(struct nvmmio *handle, struct nvmmio_stats *stats);
@@ -329,15 +329,15 @@ enum nvmmio_state {
 struct nvmmio_report {
     size_t struct_bytes;
     enum nvmmio_state state;
-    uint64_t home_bytes;      /* size of the content, after recovery */
+    uint64_t home_bytes; /* size of the content, after recovery */
     uint64_t home_file_bytes;
     uint64_t log_file_bytes;
-    uint64_t records;         /* commits in the log that home may lack */
+    uint64_t records; /* commits in the log that home may lack */
     uint64_t first_commit, last_commit;
-    uint64_t replay_bytes;    /* bytes that recovery copies to home */
-    bool prepared;            /* the last one waits for a decision */
+    uint64_t replay_bytes; /* bytes that recovery copies to home */
+    bool prepared;         /* the last one waits for a decision */
     char log_path[512];
-    char detail[256];         /* in words: what is wrong, what to do */
+    char detail[256]; /* in words: what is wrong, what to do */
 };
 
 /*

@@ -13,7 +13,8 @@
 #include "core/handle.h"
 #include "core/process_private.h"
 
-/* ---- options ---------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------
+ */
 
 static int parse_bytes(const char *value, uint64_t *bytes)
 {
@@ -65,7 +66,8 @@ const char *nvmmio_medium_name(enum nvmmio_medium medium)
     return medium >= NVMMIO_MEDIUM_AUTO && medium <= NVMMIO_MEDIUM_SIM ? names[medium] : "?";
 }
 
-/* ---- a handle ----------------------------------------------------------------------------------- */
+/* ---- a handle -----------------------------------------------------------------------------------
+ */
 
 int nvmmio_info(struct nvmmio *handle, struct nvmmio_info *info)
 {
@@ -94,8 +96,7 @@ int nvmmio_info(struct nvmmio *handle, struct nvmmio_info *info)
         info->home_file_bytes = stat.bytes;
     if (atomic_load(&shared->log_live) && os->stat_path(os, home->log_path, &stat) == 0)
         info->log_file_bytes = stat.bytes;
-    info->log_bytes = logged ? home->log.bound_bytes
-                                     : home->settings.log_bytes;
+    info->log_bytes = logged ? home->log.bound_bytes : home->settings.log_bytes;
     info->commits = atomic_load(&shared->applied);
     info->commits_durable = atomic_load(&shared->home_durable);
     info->processes = home->share.alone ? 1 : nv_share_population(&home->share);
@@ -115,7 +116,8 @@ int nvmmio_stats(struct nvmmio *handle, struct nvmmio_stats *stats)
     return error;
 }
 
-/* ---- a file by name ------------------------------------------------------------------------------- */
+/* ---- a file by name
+ * ------------------------------------------------------------------------------- */
 
 static int names_of(const struct nv_os *os, const char *path, const struct nvmmio_options *options,
                     struct nv_file_stat *stat, char *page, char *log, size_t bytes)
@@ -128,11 +130,10 @@ static int names_of(const struct nv_os *os, const char *path, const struct nvmmi
         return nv_fail(error, "%s: %s", path, nvmmio_strerror(error));
     const char *slash = strrchr(real, '/');
     int length = snprintf(page, bytes, "%s-nvmmio-shm", real);
-    int log_length =
-        options && options->log_dir
-            ? snprintf(log, bytes, "%s/%s.%llx-nvmmio", options->log_dir, slash ? slash + 1 : real,
-                       (unsigned long long)stat->id.inode)
-            : snprintf(log, bytes, "%s-nvmmio", real);
+    int log_length = options && options->log_dir
+                         ? snprintf(log, bytes, "%s/%s.%llx-nvmmio", options->log_dir,
+                                    slash ? slash + 1 : real, (unsigned long long)stat->id.inode)
+                         : snprintf(log, bytes, "%s-nvmmio", real);
     return length < 0 || log_length < 0 || (size_t)length >= bytes || (size_t)log_length >= bytes
                ? nv_fail(-ENAMETOOLONG, "%s is too long a name", path)
                : 0;
@@ -159,8 +160,8 @@ int nvmmio_stats_live(const char *path, struct nvmmio_stats *stats)
     return 0;
 }
 
-static int report_log(const struct nv_os *os, const char *log_path,
-                      const struct nv_file_stat *stat, struct nvmmio_report *report)
+static int report_log(const struct nv_os *os, const char *log_path, const struct nv_file_stat *stat,
+                      struct nvmmio_report *report)
 {
     struct nv_log log;
     struct nv_scan scan;
@@ -224,8 +225,8 @@ static void report_mark(struct nv_home *home, const struct nvmmio_mark *mark, co
     if (got <= 0 || !nv_home_looks_marked(mark, raw, (size_t)got))
         return;
     report->state = NVMMIO_STATE_LOG_MISSING;
-    (void)nv_fail(0, "%s is marked as having a log, and %s does not exist; give its directory", path,
-                  report->log_path);
+    (void)nv_fail(0, "%s is marked as having a log, and %s does not exist; give its directory",
+                  path, report->log_path);
     nv_text_copy(report->detail, sizeof report->detail, nvmmio_last_error());
 }
 

@@ -21,9 +21,9 @@ static int write_file(const struct nv_os *os, const char *path, const void *data
 {
     struct nv_file file;
     struct iovec part = {(void *)(uintptr_t)data, bytes};
-    int error = os->open(os, path,
-                         NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW, 0600,
-                         &file);
+    int error =
+        os->open(os, path, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
+                 0600, &file);
     if (error)
         return nv_fail(error, "cannot create %s: %s", path, nvmmio_strerror(error));
     error = os->pwritev(&file, &part, 1, 0);

@@ -41,8 +41,7 @@ static int extend(struct nv_home *home, uint64_t bytes)
         at += part;
     }
     if (error)
-        return nv_fail(error, "cannot grow the log %s: %s", home->log_path,
-                       nvmmio_strerror(error));
+        return nv_fail(error, "cannot grow the log %s: %s", home->log_path, nvmmio_strerror(error));
     shared->log_file_bytes = mapped ? atomic_load(&medium->file_bytes) : want;
     atomic_fetch_add(&shared->counters.log_grows, 1);
 map:

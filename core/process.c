@@ -23,8 +23,8 @@ int nv_process_create(const struct nv_os *os, struct nv_process **process)
     struct nv_process *made = calloc(1, sizeof *made);
     if (!made)
         return -ENOMEM;
-    void *word = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
+    void *word =
+        mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (word == MAP_FAILED) {
         free(made);
         return -ENOMEM;

@@ -175,7 +175,8 @@ int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress 
     return error;
 }
 
-/* ---- transactions that another file decides ------------------------------------------------------ */
+/* ---- transactions that another file decides
+ * ------------------------------------------------------ */
 
 static bool exists(const struct nv_os *os, const char *path)
 {
@@ -201,7 +202,8 @@ static bool names_super(const struct nv_os *os, const char *path, const char *su
     return found;
 }
 
-/* The list of children that a super file is, NUL after each; NULL: it cannot be read. To be freed. */
+/* The list of children that a super file is, NUL after each; NULL: it cannot be read. To be freed.
+ */
 static char *read_list(const struct nv_os *os, const char *super, size_t *bytes)
 {
     struct nv_file file;
@@ -383,7 +385,8 @@ static void clear_prepared(struct nv_home *home, const struct nv_scan *scan)
     free(prepare.body);
 }
 
-/* ---- take-over ------------------------------------------------------------------------------------- */
+/* ---- take-over
+ * ------------------------------------------------------------------------------------- */
 
 /* A fence that a dead process had begun says nothing: make the accepted records durable again. */
 static int persist_again(struct nv_home *home, const struct nv_scan *scan)
@@ -459,14 +462,15 @@ int nv_take_over(struct nv_home *home)
     return error;
 }
 
-/* ---- recovery by the first to come ------------------------------------------------------------------ */
+/* ---- recovery by the first to come
+ * ------------------------------------------------------------------ */
 
 enum head_state {
-    HEAD_MARKED,   /* wholly, upon the content that the header knows */
-    HEAD_TORN,     /* a mark half put on, or half taken off */
-    HEAD_CHANGED,  /* marked, upon other content: of commits that were never durable */
-    HEAD_CONTENT,  /* not marked */
-    HEAD_FOREIGN,  /* written by somebody else */
+    HEAD_MARKED,  /* wholly, upon the content that the header knows */
+    HEAD_TORN,    /* a mark half put on, or half taken off */
+    HEAD_CHANGED, /* marked, upon other content: of commits that were never durable */
+    HEAD_CONTENT, /* not marked */
+    HEAD_FOREIGN, /* written by somebody else */
 };
 
 /* The mark is on, whatever the content: put on before any record, and never taken off since. */
@@ -599,8 +603,8 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     struct nv_file_stat stat;
     struct nv_scan scan;
     uint8_t raw[HEAD_BYTES] = {0};
-    int error = nv_log_open(&home->log, os, home->log_path, &home->stat.id, true,
-                            home->settings.medium);
+    int error =
+        nv_log_open(&home->log, os, home->log_path, &home->stat.id, true, home->settings.medium);
     if (error)
         return error;
     const struct nv_header *header = &home->log.header;
@@ -615,7 +619,8 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
         return error;
     if (!scan.any && !scan.prepare)
         return recover_unused(home, raw, stat.bytes);
-    if (header->mark_bytes && memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) != 0)
+    if (header->mark_bytes &&
+        memcmp(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES) != 0)
         return nv_fail(-EUCLEAN,
                        "%s holds commits for %s, which was replaced or changed by another program "
                        "since; nothing was changed. Move the log away to go on without them",
@@ -623,7 +628,8 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     return recover_used(home, &scan, stat.bytes, progress, context);
 }
 
-/* ---- back to an ordinary file ------------------------------------------------------------------------ */
+/* ---- back to an ordinary file
+ * ------------------------------------------------------------------------ */
 
 int nv_retire(struct nv_home *home)
 {
@@ -660,8 +666,9 @@ int nv_retire(struct nv_home *home)
             error = os->sync_data(&home->file);
     }
     if (error)
-        return nv_fail(error, "cannot bring %s up to date: %s; its log stays, open it again to "
-                              "finish",
+        return nv_fail(error,
+                       "cannot bring %s up to date: %s; its log stays, open it again to "
+                       "finish",
                        home->path, nvmmio_strerror(error));
     /* 4. Only then may the log's name go. */
     error = remove_log(home);

@@ -239,7 +239,8 @@ static enum nv_burial clear_dead(struct nv_share *share, uint32_t dead, uint32_t
     uint32_t word = atomic_load(&shared->writer);
     if (word != 0 && slot_process(shared, writer_slot(word)) == dead) {
         bool inherit = writer_level(word) == NV_LEVEL_EXCLUSIVE;
-        uint32_t next = inherit ? writer_word(slot, NV_LEVEL_EXCLUSIVE) | (word & WRITER_WAITED) : 0;
+        uint32_t next =
+            inherit ? writer_word(slot, NV_LEVEL_EXCLUSIVE) | (word & WRITER_WAITED) : 0;
         /* Fails only when a sleeper sets WAITED beside us, or another heir was first. */
         while (word != 0 && slot_process(shared, writer_slot(word)) == dead &&
                !atomic_compare_exchange_strong(&shared->writer, &word, next))

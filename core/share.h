@@ -30,7 +30,7 @@
 #define NV_SLOTS_MAX 2048u    /* handles on one home, of all processes */
 
 /* SQLite's lock bytes; no database uses the page that holds them. */
-#define NV_BYTE_DOOR UINT64_C(0x40000000)   /* its PENDING byte */
+#define NV_BYTE_DOOR UINT64_C(0x40000000)    /* its PENDING byte */
 #define NV_BYTE_PROCESS UINT64_C(0x40000002) /* its SHARED range */
 
 enum nv_level {
@@ -48,7 +48,7 @@ enum {
     NV_HEALTH_NO_ACCESS, /* home is half applied: nothing is served until recovery */
 };
 
-struct nv_slot { /* written by its handle alone */
+struct nv_slot {                        /* written by its handle alone */
     alignas(64) _Atomic uint32_t state; /* NV_LEVEL_SHARED or NONE */
     _Atomic uint32_t owner;             /* process index + 1; 0: free */
     _Atomic uint64_t read_bytes, written_bytes, rollbacks, busy;
@@ -86,16 +86,16 @@ struct nv_shared {
     uint8_t head[NVMMIO_MARK_BYTES]; /* first bytes of the content, without the mark */
 
     /* The log; changed under RESERVED or more. */
-    alignas(64) _Atomic uint32_t log_live;  /* 1: the log exists, and home carries the mark */
-    uint32_t log_segment;                   /* where the next record goes */
+    alignas(64) _Atomic uint32_t log_live; /* 1: the log exists, and home carries the mark */
+    uint32_t log_segment;                  /* where the next record goes */
     uint32_t log_epoch;
-    uint32_t log_epoch_max;                 /* given to any record so far */
-    uint64_t log_head;                      /* offset in the log */
+    uint32_t log_epoch_max; /* given to any record so far */
+    uint64_t log_head;      /* offset in the log */
     uint64_t log_file_bytes;
-    uint64_t log_tail;                      /* up to where recovery would take home as durable */
-    uint64_t log_durable;                   /* last commit that the log holds durably */
-    uint64_t log_last[NV_SEGMENTS];         /* last commit in each segment */
-    _Atomic uint64_t home_durable;          /* last commit that home holds durably */
+    uint64_t log_tail;              /* up to where recovery would take home as durable */
+    uint64_t log_durable;           /* last commit that the log holds durably */
+    uint64_t log_last[NV_SEGMENTS]; /* last commit in each segment */
+    _Atomic uint64_t home_durable;  /* last commit that home holds durably */
 
     alignas(64) struct nv_counters counters;
     struct nv_resident residents[NV_PROCESSES_MAX];

@@ -62,10 +62,11 @@ static int find_others(struct nv_file *home, const struct nv_shared *page, bool 
             return nv_fail(-EBUSY, "a program without nvmmio is using the file; close it there, or "
                                    "try again");
         where = nv_max(where, offset);
-        const struct nv_resident *resident = page ? &page->residents[where - NV_BYTE_PROCESS] : NULL;
+        const struct nv_resident *resident =
+            page ? &page->residents[where - NV_BYTE_PROCESS] : NULL;
         uint64_t pid = resident ? atomic_load(&resident->pid) : 0;
-        if (pid == 0 || os->process_alive(os, pid, resident->start_time,
-                                          resident->pid_namespace) != 0) {
+        if (pid == 0 ||
+            os->process_alive(os, pid, resident->start_time, resident->pid_namespace) != 0) {
             *others = true;
             return 0;
         }
@@ -169,8 +170,9 @@ static int page_create(struct nv_share *share, const char *path, const struct nv
         if (error)
             return nv_fail(error, "cannot remove the stale %s: %s", path, nvmmio_strerror(error));
     }
-    error = os->open(os, path, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
-                     home->mode & 0777, &share->file);
+    error =
+        os->open(os, path, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
+                 home->mode & 0777, &share->file);
     if (error)
         return nv_fail(error, "cannot create %s: %s", path, nvmmio_strerror(error));
     error = os->set_owner(&share->file, home->uid, home->gid, home->mode & 0777);

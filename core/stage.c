@@ -21,8 +21,8 @@ uint64_t nv_stage_size(const struct nvmmio *handle)
 static int read_base(struct nvmmio *handle, uint64_t offset, uint8_t *to, size_t bytes)
 {
     struct nv_home *home = handle->home;
-    uint64_t end = nv_min(atomic_load(&home->share.shared->content_bytes),
-                          handle->overlay.zero_from);
+    uint64_t end =
+        nv_min(atomic_load(&home->share.shared->content_bytes), handle->overlay.zero_from);
     size_t have = offset < end ? (size_t)nv_min(bytes, end - offset) : 0;
     memset(to + have, 0, bytes - have);
     return have ? nv_home_read(home, offset, to, have) : 0;
