@@ -170,11 +170,14 @@ static void fork_and_wait(void *argument)
     (void)pause();
 }
 
-static void heir_of_a_killed_writer(bool raw)
+static void heir_of_a_killed_writer(bool raw, bool opened_before)
 {
-    struct nvmmio *handle;
+    struct nvmmio *handle = opened_before ? engine_open(scratch.path) : NULL;
     struct child child;
     int status;
+
+    if (handle)
+        check_eq(engine_byte(handle, 0), 'a');
 
     /* The heir becomes ours when its parent dies, so that we can see its end. */
     check_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
@@ -182,7 +185,8 @@ static void heir_of_a_killed_writer(bool raw)
     child_expect(&child, 'h');
     check_eq(kill(child.pid, SIGKILL), 0);
     check_eq(waitpid(child.pid, NULL, 0), child.pid);
-    handle = engine_open(scratch.path);
+    if (!handle)
+        handle = engine_open(scratch.path);
     check_eq(engine_byte(handle, 0), 'a');
     engine_fill(handle, 0, 1, 'n');
     check_ok(nvmmio_sync(handle));
@@ -194,6 +198,8 @@ static void heir_of_a_killed_writer(bool raw)
     check_eq(status, 0);
     handle = engine_open(scratch.path);
     check_eq(engine_byte(handle, 0), 'n');
+    engine_fill(handle, 0, 1, 'a');
+    check_ok(nvmmio_sync(handle));
     engine_close(handle);
     engine_check_plain(scratch.path);
 }
@@ -201,13 +207,15 @@ static void heir_of_a_killed_writer(bool raw)
 static void a_forked_heir_blocks_nobody(void **state)
 {
     (void)state;
-    heir_of_a_killed_writer(false);
+    heir_of_a_killed_writer(false, false);
+    heir_of_a_killed_writer(false, true);
 }
 
 static void an_heir_without_fork_handlers_blocks_nobody(void **state)
 {
     (void)state;
-    heir_of_a_killed_writer(true);
+    heir_of_a_killed_writer(true, false);
+    heir_of_a_killed_writer(true, true);
 }
 
 static atomic_bool committing;
