@@ -66,21 +66,24 @@ uint64_t nv_stage_size(const struct nvmmio *handle);
 /* Fill the lines of a block that are not staged, from home. */
 int nv_stage_fill(struct nvmmio *handle, struct nv_staged *staged, uint64_t lines);
 
-/* ---- commit.c
- * ------------------------------------------------------------------------------------ */
+/* ---- commit.c ---- */
 
-int nv_commit_seal(struct nvmmio *handle, enum nv_record_kind kind);
 int nv_commit_harden(struct nvmmio *handle); /* the log durable up to the sealed record */
 int nv_commit_apply(struct nvmmio *handle);  /* sealed or prepared: to home, and published */
 int nv_commit_unseal(struct nvmmio *handle);
 int nv_commit_resolve(struct nvmmio *handle, bool commit);
 /* Drop what is staged or sealed; the locks stay. */
 int nv_commit_drop(struct nvmmio *handle);
+
+/* ---- seal.c ------------------------------------------------------------------------------ */
+
+int nv_commit_seal(struct nvmmio *handle, enum nv_record_kind kind);
 /* Move blocks to the log when the transaction is too large for memory. */
 int nv_commit_spill(struct nvmmio *handle);
+/* A record of nothing but its line. */
+int nv_seal_bare(struct nvmmio *handle, enum nv_record_kind kind);
 
-/* ---- place.c
- * ---------------------------------------------------------------------------------------- */
+/* ---- place.c ---- */
 
 /* Room in the log for `bytes` more of this transaction. -ENOSPC */
 int nv_place(struct nvmmio *handle, uint64_t bytes, bool overflow);

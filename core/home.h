@@ -116,6 +116,14 @@ int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress 
 /* Copy the transaction that lies at [first, end) of the log to home.  `head` is kept up to date. */
 int nv_replay_range(struct nv_home *home, uint64_t first, uint64_t end, uint8_t *head);
 
+/* ---- prepared.c -------------------------------------------------------------------- */
+
+/* A transaction that is prepared and not resolved: decide, write the decision durably, scan again.
+ */
+int nv_prepared_resolve(struct nv_home *home, struct nv_scan *scan);
+/* Home holds the outcome: the files that held the decision are not needed any more. */
+void nv_prepared_clear(struct nv_home *home, const struct nv_scan *scan);
+
 /* ---- flush.c ------------------------------------------------------------------------------- */
 
 /* Home is durable at least up to commit `seq`, on return. */

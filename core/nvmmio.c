@@ -18,8 +18,7 @@ static int check_here(const struct nvmmio *handle)
     return nv_fail(-ECHILD, "this handle belongs to the parent process; open the file again here");
 }
 
-/* ---- open and close
- * ------------------------------------------------------------------------------ */
+/* ---- open and close ---- */
 
 static int check_options(const struct nvmmio_options *options)
 {
@@ -128,8 +127,7 @@ int nvmmio_close(struct nvmmio *handle)
     return error;
 }
 
-/* ---- locks
- * --------------------------------------------------------------------------------------- */
+/* ---- locks ---- */
 
 static enum nv_level level_of(enum nvmmio_lock lock)
 {
@@ -193,8 +191,7 @@ static void settle_locks(struct nvmmio *handle)
         nv_lock_lower(handle, handle->asked);
 }
 
-/* ---- reading and writing
- * ---------------------------------------------------------------------------- */
+/* ---- reading and writing ---- */
 
 static int begin_read(struct nvmmio *handle)
 {
@@ -317,8 +314,7 @@ int nvmmio_view(struct nvmmio *handle, uint64_t offset, size_t bytes, const void
     return *address ? 0 : -EOPNOTSUPP;
 }
 
-/* ---- transactions
- * -------------------------------------------------------------------------------------- */
+/* ---- transactions ---- */
 
 int nvmmio_seal(struct nvmmio *handle)
 {

@@ -116,8 +116,7 @@ int nvmmio_stats(struct nvmmio *handle, struct nvmmio_stats *stats)
     return error;
 }
 
-/* ---- a file by name
- * ------------------------------------------------------------------------------- */
+/* ---- a file by name ---- */
 
 static int names_of(const struct nv_os *os, const char *path, const struct nvmmio_options *options,
                     struct nv_file_stat *stat, char *page, char *log, size_t bytes)

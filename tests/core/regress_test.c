@@ -213,7 +213,9 @@ static void more_data_than_the_log(void **state)
 /* A counter in a 20-bit field would wrap.  Without waiting for the disk, on a disk. */
 static void commit_very_often(void *argument)
 {
-    struct nvmmio *handle = open_small_log();
+    /* On a disk a small log would be flushed every few commits. */
+    struct nvmmio *handle =
+        place_kind() == PLACE_PAGE ? engine_open(scratch.path) : open_small_log();
 
     (void)argument;
     check_ok(nvmmio_lock(handle, NVMMIO_EXCLUSIVE, 0));
