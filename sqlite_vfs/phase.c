@@ -154,8 +154,9 @@ int nv_phase_end(struct nv_database *db)
 
 /*
  * The batch-atomic controls, of an SQLite that is built with them: it writes no
- * journal then.  COMMIT only makes sure that the rest cannot fail; FCNTL_SYNC
- * follows it, perhaps after one more write, and is what commits.
+ * journal then.  What was written is staged, and COMMIT has nothing to add:
+ * FCNTL_SYNC follows it, perhaps after one more write, and is what commits (or
+ * fails, and SQLite rolls back from its journal in memory).
  */
 int nv_phase_batch(struct nv_database *db, int operation)
 {
@@ -165,11 +166,8 @@ int nv_phase_batch(struct nv_database *db, int operation)
     case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE:
         return nvmmio_stage(db->core) == NVMMIO_CLEAN ? SQLITE_OK : SQLITE_IOERR_BEGIN_ATOMIC;
     case SQLITE_FCNTL_COMMIT_ATOMIC_WRITE:
-        error = nvmmio_seal(db->core);
-        if (!error)
-            return SQLITE_OK;
-        (void)nv_trouble(db, error, SQLITE_IOERR_COMMIT_ATOMIC, "write the log record of a commit");
-        return SQLITE_IOERR_COMMIT_ATOMIC; /* SQLite goes on with a journal */
+        /* Not a seal: a process that dies before FCNTL_SYNC must leave nothing of it. */
+        return SQLITE_OK;
     default:
         db->to_wal = false;
         error = nvmmio_rollback(db->core);
