@@ -222,11 +222,31 @@ static void decide(struct run *run, uint32_t file, uint64_t states, bool recover
     run->deciding[file] = false;
 }
 
+/* The file that decides will not be touched any more but by recovery: what was prepared is rolled
+ * back if it is there.  If it is gone, a power loss may still bring it back, until recovery has
+ * seen to it. */
+static void decide_prepared(struct run *run)
+{
+    bool super = sim_find(run->sim, MODEL_SUPER) != SIM_NONE;
+    for (uint32_t f = 0; f < run->program->files; f++) {
+        struct allowed_file *allowed = &run->model->now.files[f];
+        if (!run->deciding[f] || run->committing[f] == SIM_NONE)
+            continue;
+        uint64_t new_one = UINT64_C(1) << run->committing[f];
+        if (super)
+            allowed->states = allowed->states_super = run->model->files[f].visible;
+        else
+            allowed->states_super = run->model->files[f].visible | new_one;
+    }
+    run_note(run);
+}
+
 /* A process died: look at what it left, before anything else happens. */
 static void settle(struct run *run)
 {
     struct model *model = run->model;
     uint64_t matches[PROGRAM_FILES] = {0};
+    decide_prepared(run);
     for (uint32_t f = 0; f < run->program->files; f++) {
         uint64_t states = doubt(run, f);
         uint32_t by = survivor(run, f);
@@ -254,6 +274,7 @@ static void settle(struct run *run)
             return;
         }
         decide(run, f, states, recovered);
+        run_note(run);
         if (recovered)
             model->files[f].poisoned = model->files[f].suspect = false;
     }

@@ -44,6 +44,7 @@ static void remove_decision(struct run *run, struct sim_process *process)
     for (uint32_t f = 0; f < run->program->files; f++)
         run_remove_file(run, process, child_path(f));
     run->prepared = false;
+    run->model->now.joints = 0;
 }
 
 /* The outcome is what the file that decides says; with the handles' own calls. */
@@ -97,6 +98,12 @@ void run_prepare(struct run *run, struct sim_process *process, const struct op *
         if (!run_announce(run, two[i]))
             return;
     }
+    if (count == 2 && run->model->joint_count == MODEL_JOINTS)
+        return;
+    for (uint32_t i = 0; i < count && count == 2; i++)
+        run->model->joints[run->model->joint_count].states[two[i]->file] = two[i]->sealed;
+    if (count == 2)
+        run->model->now.joints = 1u << run->model->joint_count++;
     run->prepared = true;
     make_decision(run, process, two, count, children);
     int error = 0;
@@ -116,8 +123,10 @@ void run_prepare(struct run *run, struct sim_process *process, const struct op *
         return;
     bool broken = error != -EBUSY && (error != -ENOSPC || run_fired(run));
     failed->broken |= broken;
-    if (broken) /* in doubt, whatever becomes of the others */
+    if (broken) { /* in doubt, whatever becomes of the others */
         run->model->now.files[failed->file].states |= UINT64_C(1) << failed->sealed;
+        run->model->now.joints = 0;
+    }
     failed->waiting |= failed->stage != NVMMIO_CLEAN;
     if (!broken)
         run_follow_stage(failed);
