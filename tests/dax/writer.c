@@ -14,6 +14,7 @@
  * load (load.h) has a process; in half of the lives it is killed, time and
  * again, and started anew, so that the cut meets opens and recoveries too.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -152,6 +153,21 @@ static void say_state(const struct load *load)
     }
 }
 
+/* What deaths within a commit over two databases leave: files that SQLite ignores. */
+static void say_litter(void)
+{
+    DIR *directory = opendir(writer.directory);
+    unsigned supers = 0, journals = 0;
+
+    check(directory != NULL);
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        supers += strstr(entry->d_name, "-mj") != NULL;
+        journals += strstr(entry->d_name, "-journal") != NULL;
+    }
+    closedir(directory);
+    say("litter super-journals %u cold journals %u", supers, journals);
+}
+
 static void verify_all(struct life *lives)
 {
     int parent;
@@ -181,6 +197,7 @@ static void verify_all(struct life *lives)
         if (number > life->acknowledged)
             acknowledge(life, number);
     }
+    say_litter();
 }
 
 static void load_main(void *argument)
