@@ -5,7 +5,7 @@
  *
  *   ram   /dev/shm
  *   dax   /dev/shm with PMEM_IS_PMEM_FORCE=1: the stand-in for NVMM
- *   page  a disk: NVMMIO_TEST_DISK, TEST_TMPDIR or /var/tmp
+ *   page  a disk: NVMMIO_TEST_DISK, or /var/tmp
  *
  * Arguments of every test program:
  *   --place ram|dax|page|DIRECTORY   only this place (DIRECTORY: as it is)

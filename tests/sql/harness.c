@@ -64,13 +64,30 @@ int sql_open_try(const char *path, const char *query, int flags, sqlite3 **db)
     return open_try(path, sql_vfs, query, flags, db);
 }
 
+/* The same where there is no connection to ask. */
+static const char *last_words_of_open(void)
+{
+    static char words[600];
+    sqlite3 *db = NULL;
+
+    words[0] = '\0';
+    if (sql_on_nvmmio() &&
+        sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE, "unix") == SQLITE_OK &&
+        sqlite3_enable_load_extension(db, 1) == SQLITE_OK &&
+        sqlite3_load_extension(db, sql_extension(), NULL, NULL) == SQLITE_OK)
+        (void)snprintf(words, sizeof(words), "%s", sql_text(db, "SELECT nvmmio_info()"));
+    (void)sqlite3_close(db);
+    return words;
+}
+
 static sqlite3 *open_well(const char *path, const char *vfs, const char *query)
 {
     sqlite3 *db = NULL;
     int result = open_try(path, vfs, query, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &db);
 
     if (result != SQLITE_OK)
-        check_fail("open %s on %s: %s", path, vfs, db ? sqlite3_errmsg(db) : "no memory");
+        check_fail("open %s on %s: %s; %s", path, vfs, db ? sqlite3_errmsg(db) : "no memory",
+                   last_words_of_open());
     (void)sqlite3_extended_result_codes(db, 1);
     return db;
 }
