@@ -9,13 +9,12 @@
 
 static _Thread_local char last_error[512];
 
-int nv_fail(int code, const char *format, ...)
+void nv_note(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(last_error, sizeof last_error, format, arguments);
     va_end(arguments);
-    return code;
 }
 
 const char *nvmmio_last_error(void)

@@ -7,6 +7,8 @@
 
 /* Keep the text and return `code` (a negative errno), so that a failing function can end with
  * `return nv_fail(-EINVAL, "...")`.  The text names the thing and says what to do. */
-__attribute__((format(printf, 2, 3), cold)) int nv_fail(int code, const char *format, ...);
+#define nv_fail(code, ...) (nv_note(__VA_ARGS__), (code))
+
+__attribute__((format(printf, 1, 2), cold)) void nv_note(const char *format, ...);
 
 #endif

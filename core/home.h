@@ -63,7 +63,7 @@ struct nv_home {
 
 /* The process's entry for the file at `path`, found or opened; +1 reference. */
 int nv_home_acquire(struct nv_process *process, const char *path,
-                    const struct nvmmio_options *options, struct nv_home **home);
+                    const struct nvmmio_options *options, struct nv_home **out);
 void nv_home_release(struct nv_home *home);
 
 /* +1 member.  The first of this process joins the others, or recovers (with read_only: -EROFS). */
@@ -111,7 +111,7 @@ char *nv_multi_part(const char *path);
 /* Last to go, or after recovery: home durable, log empty, mark gone, sidecar gone, exact size. */
 int nv_retire(struct nv_home *home);
 /* Bring home to the state of the scan, from the record after scan->tail on. */
-int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress *progress,
+int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress *call,
               void *context);
 /* Copy the transaction that lies at [first, end) of the log to home.  `head` is kept up to date. */
 int nv_replay_range(struct nv_home *home, uint64_t first, uint64_t end, uint8_t *head);

@@ -234,7 +234,7 @@ int nv_check(struct nv_process *process, const char *path, const struct nvmmio_o
 {
     const struct nv_os *os = nv_process_os(process);
     struct nvmmio_options asked = NVMMIO_OPTIONS_INIT;
-    struct nv_file_stat stat;
+    struct nv_file_stat stat = {.bytes = 0};
     struct nv_home *home = NULL;
     char page[PATH_MAX + 32];
     char log[PATH_MAX + 32];

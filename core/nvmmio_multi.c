@@ -46,7 +46,7 @@ static int write_decision(const struct nv_os *os, struct multi *multi)
     size_t bytes = 0;
     for (size_t i = 0; i < multi->count; i++)
         bytes += strlen(multi->children[i]) + 1;
-    char *list = malloc(bytes);
+    char *list = calloc(1, bytes + 1);
     if (!list)
         return nv_fail(-ENOMEM, "out of memory");
     char *end = list;
@@ -68,7 +68,7 @@ static int make_names(const struct nv_os *os, struct multi *multi)
     int error = os->random(os, &token, sizeof token);
     if (error)
         return error;
-    multi->children = calloc(multi->count, sizeof *multi->children);
+    multi->children = calloc(multi->count, sizeof(char *));
     /* Never the same name again: an older transaction of one of the others may still ask for it. */
     if (asprintf(&multi->super, "%s" NV_MULTI_INFIX "%016llx", multi->handles[0]->home->path,
                  (unsigned long long)token) < 0)
@@ -123,9 +123,11 @@ static int commit_many(const struct nv_os *os, struct multi *multi)
 
 int nvmmio_sync_many(struct nvmmio *const handles[], size_t count)
 {
-    struct nvmmio **staged = calloc(count ? count : 1, sizeof *staged);
+    struct nvmmio **staged = calloc(count + 1, sizeof(void *));
     struct multi multi = {.handles = staged};
-    int error = staged ? 0 : nv_fail(-ENOMEM, "out of memory");
+    int error = 0;
+    if (!staged)
+        return nv_fail(-ENOMEM, "out of memory");
     for (size_t i = 0; i < count && !error; i++) {
         for (size_t j = 0; j < i; j++)
             if (handles[j]->home == handles[i]->home && handles[j]->stage != NVMMIO_CLEAN)

@@ -32,7 +32,7 @@ static uint8_t *buffer_take(struct nv_overlay *overlay)
 static void buffer_give(struct nv_overlay *overlay, uint8_t *buffer)
 {
     if (!overlay->spare)
-        overlay->spare = malloc(SPARE_MAX * sizeof *overlay->spare);
+        overlay->spare = calloc(SPARE_MAX, sizeof(uint8_t *));
     if (overlay->spare && overlay->spare_count < SPARE_MAX)
         overlay->spare[overlay->spare_count++] = buffer;
     else

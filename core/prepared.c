@@ -109,8 +109,10 @@ char *nv_multi_part(const char *path)
     static const char suffix[] = "-nvmmio-part";
     size_t length = strlen(path);
     char *name = malloc(length + sizeof suffix);
-    if (name)
-        strcpy(stpcpy(name, path), suffix);
+    if (name) {
+        memcpy(name, path, length);
+        memcpy(name + length, suffix, sizeof suffix);
+    }
     return name;
 }
 

@@ -23,7 +23,7 @@ int nv_process_default(struct nv_process **process);
 
 /* nvmmio_open, nvmmio_check, nvmmio_recover, nvmmio_rename, nvmmio_unlink as done by `process`. */
 int nv_open(struct nv_process *process, const char *path, const struct nvmmio_options *options,
-            struct nvmmio **handle);
+            struct nvmmio **out);
 int nv_check(struct nv_process *process, const char *path, const struct nvmmio_options *options,
              struct nvmmio_report *report);
 int nv_recover(struct nv_process *process, const char *path, const struct nvmmio_options *options,

@@ -244,7 +244,9 @@ int nv_commit_seal(struct nvmmio *handle, enum nv_record_kind kind)
         return error;
     if (prepare) {
         char *names = handle->parts[1].iov_base;
-        strcpy(stpcpy(names, handle->super) + 1, handle->child);
+        size_t super_bytes = strlen(handle->super) + 1;
+        memcpy(names, handle->super, super_bytes);
+        memcpy(names + super_bytes, handle->child, strlen(handle->child) + 1);
     }
     for (size_t i = 0; i < overlay->count; i++)
         if (overlay->blocks[i].data && overlay->blocks[i].dirty)
@@ -263,7 +265,7 @@ int nv_commit_seal(struct nvmmio *handle, enum nv_record_kind kind)
 static int spill_some(struct nvmmio *handle, size_t *next)
 {
     struct nv_overlay *overlay = &handle->overlay;
-    struct build build;
+    struct build build = {.blocks = 0};
     size_t begin = *next;
     size_t end = begin;
     int error = build_begin(handle, &build, SPILL_BLOCKS, 0, 0);

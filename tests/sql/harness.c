@@ -304,6 +304,16 @@ void sql_sound(sqlite3 *db)
     check_text(sql_text(db, "PRAGMA integrity_check"), "ok");
 }
 
+static int first_byte(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    int byte = file ? fgetc(file) : -1;
+
+    if (file)
+        (void)fclose(file);
+    return byte;
+}
+
 void check_ordinary(const char *path)
 {
     static const char *const ends[] = {"-nvmmio", "-nvmmio-shm", "-journal", "-wal", "-shm"};
@@ -315,6 +325,10 @@ void check_ordinary(const char *path)
         if (!sql_on_nvmmio() && strcmp(ends[i], "-journal") == 0)
             continue;
         (void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
+        /* A death between the making of a child journal and the prepare leaves it, cold (its first
+         * byte is 0): every SQLite ignores it, and the next commit removes it. */
+        if (strcmp(ends[i], "-journal") == 0 && file_exists(name) && first_byte(name) == 0)
+            continue;
         if (file_exists(name))
             check_fail("%s is still there", name);
     }
