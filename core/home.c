@@ -132,13 +132,13 @@ int nv_home_acquire(struct nv_process *process, const char *path,
         error = nv_fail(-EEXIST, "%s exists already", path);
     if (!home) {
         error = home_open(process, real, options, &home);
-        if (!error) {
+        if (!error && home) {
             home->next = process->homes;
             process->homes = home;
         }
     } else if (!error && home->references == 0) {
-        error =
-            configure(home, real, options); /* left over from an open that did not come to a join */
+        /* Left over from an open that did not come to a join. */
+        error = configure(home, real, options);
     }
     if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);

@@ -3,6 +3,7 @@
  * the decision, writing it down, and removing the files that held it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/error.h"
@@ -106,14 +107,8 @@ void nv_remove_leftovers(struct nv_home *home)
 
 char *nv_multi_part(const char *path)
 {
-    static const char suffix[] = "-nvmmio-part";
-    size_t length = strlen(path);
-    char *name = malloc(length + sizeof suffix);
-    if (name) {
-        memcpy(name, path, length);
-        memcpy(name + length, suffix, sizeof suffix);
-    }
-    return name;
+    char *name = NULL;
+    return asprintf(&name, "%s-nvmmio-part", path) < 0 ? NULL : name;
 }
 
 static void remove_child(const struct nv_os *os, const char *super, const char *child, bool commit)

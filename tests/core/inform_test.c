@@ -354,6 +354,7 @@ static void a_marked_home_waits_for_its_log(void **state)
     check(((uint8_t *)content)[5] != 'm'); /* other programs see the mark */
     check_eq(((uint8_t *)content)[5], 'm' ^ 0xff);
     free(content);
+    content = NULL;
     options.mark = &mark;
     check_ok(nvmmio_check(scratch.path, &options, &report));
     check_eq(report.state, NVMMIO_STATE_LOG_MISSING);
