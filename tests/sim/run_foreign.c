@@ -27,6 +27,7 @@ void run_foreign(struct run *run, struct sim_process *process, const struct op *
     struct model_file *file = &run->model->files[op->other];
     struct allowed_file *allowed = &run->model->now.files[op->other];
     struct content content = {.data = NULL};
+    process->die_at = 0; /* it is another program */
     if (file->members || file->suspect || file->poisoned || has_log(run, op->other))
         return;
     content_copy(&content, &file->states[model_visible(file)]);

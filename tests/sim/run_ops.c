@@ -16,7 +16,8 @@ bool run_others(const struct run *run, const struct run_handle *handle, enum pre
         const struct run_handle *other = &run->handles[i];
         if (!other->open || other == handle || other->file != handle->file)
             continue;
-        bool surely = other->asked >= NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED;
+        bool surely = !other->broken &&
+                      (other->asked >= NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED);
         bool exclusive = other->waiting || other->asked == NVMMIO_EXCLUSIVE ||
                          other->stage >= NVMMIO_SEALED || other->broken;
         bool writer = exclusive || other->asked == NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED;
@@ -74,6 +75,8 @@ static void check_opened(struct run *run, struct run_handle *handle, uint64_t st
                           run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
+    if (file->unknown)
+        return;
     if (!run_resolve(run, handle->file, states, (size_t)got)) {
         char text[512];
         model_explain(file, states, run->buffer, (size_t)got, text, sizeof text);
@@ -121,7 +124,7 @@ static void do_open(struct run *run, uint32_t index, const struct op *op)
     handle->handle = opened;
     file->members++;
     if (first && !run_fired(run))
-        file->suspect = file->poisoned = false;
+        file->suspect = file->poisoned = file->unknown = false;
     check_opened(run, handle, states, first);
 }
 
@@ -142,12 +145,13 @@ void run_close(struct run *run, uint32_t index)
     file->members--;
     if (error && !run_excused(run, handle, "close", error, false))
         return;
-    if (error || (sealed && file->suspect)) {
+    if (sealed && !error)
+        file->visible = UINT64_C(1) << handle->sealed;
+    file->unknown |= sealed && error;
+    if (error) {
         file->suspect = true;
         return;
     }
-    if (sealed)
-        file->visible = UINT64_C(1) << handle->sealed;
     if (file->members || file->poisoned || file->suspect)
         return;
     /* An ordinary file is left, durable as it is. */
@@ -168,7 +172,7 @@ static void do_read(struct run *run, struct run_handle *handle, uint32_t offset,
                           handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
-    if (handle->broken)
+    if (handle->broken || file_of(run, handle)->unknown)
         return;
     const struct content *content = run_seen(run, handle);
     size_t want = offset < content->bytes ? nv_min(bytes, content->bytes - offset) : 0;
@@ -188,7 +192,8 @@ static void do_read_all(struct run *run, struct run_handle *handle)
                           handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
-    if (handle->broken || content_equal(run_seen(run, handle), run->buffer, (size_t)got))
+    if (handle->broken || file_of(run, handle)->unknown ||
+        content_equal(run_seen(run, handle), run->buffer, (size_t)got))
         return;
     char text[512];
     struct model_file *file = file_of(run, handle);
@@ -202,7 +207,7 @@ static void do_view(struct run *run, struct run_handle *handle, uint32_t offset,
     if (handle->asked < NVMMIO_SHARED)
         return;
     int error = nvmmio_view(handle->handle, offset, bytes, &address);
-    if (error == -EOPNOTSUPP || handle->broken)
+    if (error == -EOPNOTSUPP || handle->broken || file_of(run, handle)->unknown)
         return;
     if (error) {
         (void)run_excused(run, handle, "view", error, false);
@@ -255,6 +260,9 @@ static bool change_refused(struct run *run, struct run_handle *handle, const cha
     }
     bool busy = (handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_WRITER)) ||
                 handle->stage == NVMMIO_PREPARED;
+    /* Nothing of it is staged; but a transaction may have begun. */
+    if (handle->stage == NVMMIO_CLEAN)
+        content_copy(&handle->staged, run_seen(run, handle));
     if (run_excused(run, handle, what, error, busy))
         run_follow_stage(handle);
     return true;
@@ -552,7 +560,8 @@ void run_op(struct run *run, const struct op *op)
     if (handle->broken && op->kind != OP_ROLLBACK && op->kind != OP_READ)
         return;
     bool ends = op->kind == OP_SYNC || op->kind == OP_PREPARE || op->kind == OP_SYNC_MANY;
-    if (handle->read_only && ends)
+    bool changes = op->kind == OP_WRITE || op->kind == OP_TRUNCATE || op->kind == OP_ALLOCATE;
+    if ((handle->read_only && ends) || (file_of(run, handle)->unknown && (ends || changes)))
         return;
     switch (op->kind) {
     case OP_READ:
