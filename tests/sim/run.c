@@ -306,6 +306,7 @@ static void forget_process(struct run *run, uint32_t index)
 static void after_death(struct run *run, uint32_t index)
 {
     run->sim->fault.after = 0;
+    run->sim->space_bytes = UINT64_MAX;
     run->sim->harness = false;
     forget_process(run, index);
     run_note(run);

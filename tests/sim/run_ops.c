@@ -16,8 +16,8 @@ bool run_others(const struct run *run, const struct run_handle *handle, enum pre
         const struct run_handle *other = &run->handles[i];
         if (!other->open || other == handle || other->file != handle->file)
             continue;
-        bool surely = !other->broken &&
-                      (other->asked >= NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED);
+        bool surely =
+            !other->broken && (other->asked >= NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED);
         bool exclusive = other->waiting || other->asked == NVMMIO_EXCLUSIVE ||
                          other->stage >= NVMMIO_SEALED || other->broken;
         bool writer = exclusive || other->asked == NVMMIO_RESERVED || other->stage >= NVMMIO_STAGED;
