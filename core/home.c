@@ -140,9 +140,9 @@ int nv_home_acquire(struct nv_process *process, const char *path,
         /* Left over from an open that did not come to a join. */
         error = configure(home, real, options);
     }
-    if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
+    if (!error && home && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);
-    if (!error)
+    if (!error && home)
         home->references++;
     pthread_mutex_unlock(&process->mutex);
     *out = home;

@@ -57,7 +57,7 @@ void run_free(struct run *run);
 __attribute__((format(printf, 2, 3))) void run_fail(struct run *run, const char *format, ...);
 void run_op(struct run *run, const struct op *op);
 /* Close as nvmmio_close does, and what the model makes of it. */
-void run_close(struct run *run, uint32_t handle);
+void run_close(struct run *run, uint32_t index);
 
 enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
 /* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do

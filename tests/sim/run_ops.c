@@ -526,6 +526,7 @@ static void do_space(struct run *run, const struct op *op)
     run->sim->space_bytes = op->number % 2 ? taken + op->bytes * 20000 : UINT64_MAX;
 }
 
+/* One case for each kind of operation. NOLINTNEXTLINE(readability-function-size) */
 void run_op(struct run *run, const struct op *op)
 {
     struct run_handle *handle = &run->handles[op->handle];
