@@ -77,6 +77,8 @@ void run_resolve_all(struct run *run, struct sim_process *process, bool commit)
         } else {
             run_end_transaction(handle);
         }
+        run->committing[handle->file] = SIM_NONE;
+        run->deciding[handle->file] = false;
         run_note(run);
     }
     if (!run_fired(run))
