@@ -8,10 +8,10 @@
 
 #include "core/base.h"
 
-void check_init(struct check *check, const struct sim *sim)
+void check_init(struct check *check)
 {
     memset(check, 0, sizeof *check);
-    trace_init(&check->trace, sim_unit_bytes(sim));
+    trace_init(&check->trace);
 }
 
 void check_free(struct check *check)

@@ -26,7 +26,7 @@ struct check {
     char failure[1024];
 };
 
-void check_init(struct check *check, const struct sim *sim);
+void check_init(struct check *check);
 void check_free(struct check *check);
 
 /*

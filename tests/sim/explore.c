@@ -26,9 +26,9 @@ void explore_init(struct explore *explore, const struct explore_options *options
     explore->options = *options;
     explore->sim = sim_create(options->semantics);
     explore->sim->site_depth = options->site_depth;
-    trace_init(&explore->trace, sim_unit_bytes(explore->sim));
+    trace_init(&explore->trace);
     for (uint32_t i = 0; i < EXPLORE_DEPTH_MAX; i++) {
-        check_init(&explore->checks[i], explore->sim);
+        check_init(&explore->checks[i]);
         explore->seen[i] = calloc(SEEN_SLOTS, sizeof(uint64_t));
         if (!explore->seen[i])
             abort();

@@ -55,7 +55,8 @@ enum {
 
 static const struct argp_option options[] = {
     {0, 0, NULL, 0, "What is tried:", 1},
-    {"semantics", 'm', "dax|page", 0, "what the media are like (default dax)", 1},
+    {"semantics", 'm', "dax|page|mixed", 0,
+     "what the media are like (default dax); mixed: home and log differ", 1},
     {"seed", 's', "N", 0, "first program's seed; the next one has N+1 (default 1)", 1},
     {"budget", 'b', "IMAGES", 0, "stop after so many crash images (default 100000)", 1},
     {"programs", 'p', "N", 0, "stop after N programs instead", 1},
@@ -102,6 +103,19 @@ static void parse_drop(struct arguments *arguments, const char *text, struct arg
         arguments->drop[arguments->drop_count++] = (uint32_t)value;
         text = *end ? end + 1 : end;
     }
+}
+
+static void parse_semantics(struct arguments *arguments, const char *text, struct argp_state *state)
+{
+    static const char *const names[] = {
+        [SIM_DAX] = "dax", [SIM_PAGE] = "page", [SIM_MIXED] = "mixed"};
+    for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0) {
+            arguments->explore.semantics = (enum sim_semantics)i;
+            arguments->plan.aparts = i == SIM_MIXED;
+            return;
+        }
+    argp_error(state, "--semantics is dax, page or mixed");
 }
 
 static void parse_kind(struct arguments *arguments, const char *text, struct argp_state *state)
@@ -165,9 +179,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
         arguments->programs = number(text, state);
         break;
     case 'm':
-        if (strcmp(text, "dax") != 0 && strcmp(text, "page") != 0)
-            argp_error(state, "--semantics is dax or page");
-        arguments->explore.semantics = text[0] == 'd' ? SIM_DAX : SIM_PAGE;
+        parse_semantics(arguments, text, state);
         break;
     case 'd':
         arguments->explore.depth = (uint32_t)number(text, state);

@@ -127,7 +127,7 @@ void model_lay_out(struct model *model, struct sim *sim)
         const struct content *content = &model->files[i].states[0];
         if (model->program->absent[i])
             continue;
-        uint32_t file = sim_file_make(sim, 0100640);
+        uint32_t file = sim_file_make(sim, model->files[i].path, 0100640);
         sim_resize(sim, file, content->bytes);
         sim_store(sim, file, 0, content->data, content->bytes);
         (void)sim_name(sim, model->files[i].path, file);

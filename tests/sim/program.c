@@ -244,6 +244,8 @@ static void make_setup(struct maker *maker)
     for (uint32_t i = 0; i < program->files; i++) {
         program->marked[i] = pick(maker, 2) && !maker->plan.no_marks;
         program->apart[i] = pick(maker, 8) == 0 && !maker->plan.no_aparts;
+        if (maker->plan.aparts)
+            program->apart[i] = pick(maker, 8) != 0;
         program->absent[i] = pick(maker, 3) == 0 && !maker->plan.no_makes;
         if (!program->absent[i] && pick(maker, 4))
             program->bytes[i] = pick_bytes(maker, maker->bytes_max);

@@ -88,6 +88,7 @@ struct program_plan {
     bool no_marks;  /* homes that carry a mark */
     bool no_aparts; /* logs that have a directory of their own */
     bool no_makes;  /* homes that the program makes */
+    bool aparts;    /* most logs have a directory of their own */
 };
 
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan);

@@ -2,6 +2,13 @@
 
 #include <inttypes.h>
 
+static const char *semantics_name(const struct explore *explore)
+{
+    static const char *const names[] = {
+        [SIM_DAX] = "dax", [SIM_PAGE] = "page", [SIM_MIXED] = "mixed"};
+    return names[explore->options.semantics];
+}
+
 void report_program(FILE *to, const struct program *program)
 {
     char text[256];
@@ -19,8 +26,7 @@ void report_command(FILE *to, const struct explore *explore, const struct progra
     static const char *const kinds[] = {"any", "small", "mixed", "large"};
     char path[128];
     fprintf(to, "replay: sim_explore --semantics %s --depth %u --seed %" PRIu64 " --programs 1",
-            explore->options.semantics == SIM_DAX ? "dax" : "page", explore->options.depth,
-            program->seed);
+            semantics_name(explore), explore->options.depth, program->seed);
     if (plan->kind != PROGRAM_ANY)
         fprintf(to, " --kind %s", kinds[plan->kind]);
     fprintf(to, "%s%s%s%s%s", plan->no_deaths ? " --no-deaths" : "",
@@ -57,8 +63,7 @@ void report_counts(FILE *to, const struct explore *explore, double seconds)
             " crash images (%" PRIu64 " of programs, %" PRIu64 " inside recovery, %" PRIu64
             " inside recovery from that); all subsets tried at %" PRIu64
             " events; %.1f s, %.0f images a second\n",
-            explore->options.semantics == SIM_DAX ? "dax" : "page", explore->programs,
-            explore->operations, explore->events, explore_images(explore), explore->images[0],
-            explore->images[1], explore->images[2], explore->exhaustive, seconds,
-            (double)explore_images(explore) / seconds);
+            semantics_name(explore), explore->programs, explore->operations, explore->events,
+            explore_images(explore), explore->images[0], explore->images[1], explore->images[2],
+            explore->exhaustive, seconds, (double)explore_images(explore) / seconds);
 }

@@ -10,9 +10,6 @@
 
 #include "core/base.h"
 
-#define UNIT_DAX 8u
-#define UNIT_PAGE 512u
-
 /* ---- the machine and its processes --------------------------------------------------- */
 
 struct sim *sim_create(enum sim_semantics semantics)
@@ -49,11 +46,6 @@ void sim_reset(struct sim *sim, uint64_t seed)
     sim->trace = NULL;
     sim->note = 0;
     sim->fault = (struct sim_fault){.calls = 0};
-}
-
-uint32_t sim_unit_bytes(const struct sim *sim)
-{
-    return sim->semantics == SIM_DAX ? UNIT_DAX : UNIT_PAGE;
 }
 
 struct sim_process *sim_spawn(struct sim *sim)
@@ -142,8 +134,8 @@ static void record_range(struct sim_process *process, uint32_t file, uint64_t of
                          enum trace_cover cover)
 {
     struct sim *sim = process->sim;
-    uint64_t first = nv_align_down(offset, sim->trace->unit_bytes);
-    uint64_t end = nv_align_up(offset + bytes, sim->trace->unit_bytes);
+    uint64_t first = nv_align_down(offset, trace_unit_bytes(cover));
+    uint64_t end = nv_align_up(offset + bytes, trace_unit_bytes(cover));
     const uint8_t *from = sim->memory[file] + first;
     bool zero = all_zero(from, end - first);
     struct trace_event *event = record(sim, process, zero ? TRACE_ZERO : TRACE_STORE, file);
@@ -179,10 +171,10 @@ void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offse
         sim_die(process);
 }
 
-uint32_t sim_record_make(struct sim_process *process, uint32_t mode)
+uint32_t sim_record_make(struct sim_process *process, const char *path, uint32_t mode)
 {
     struct sim *sim = process->sim;
-    uint32_t file = sim_file_make(sim, mode);
+    uint32_t file = sim_file_make(sim, path, mode);
     if (!sim->trace || file == SIM_NONE)
         return file;
     size_t place;

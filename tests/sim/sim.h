@@ -37,12 +37,14 @@
 #define SIM_NONE UINT32_MAX
 
 enum sim_semantics {
-    SIM_DAX,  /* 64-byte lines; what a process stored is durable after its own fence */
-    SIM_PAGE, /* sectors; what was written is durable after sync_data of its file */
+    SIM_DAX,   /* words; what a process stored is durable after its own fence */
+    SIM_PAGE,  /* sectors; what was written is durable after sync_data of its file */
+    SIM_MIXED, /* directory /l is as DAX, /d as PAGE */
 };
 
 struct sim_file {
     bool used;
+    bool dax; /* its medium has dax semantics */
     bool raw; /* mapped without a medium: stores are not seen, a power loss takes them */
     uint32_t links;
     uint32_t mode, uid, gid;
@@ -165,8 +167,6 @@ struct sim {
 
 struct sim *sim_create(enum sim_semantics semantics);
 void sim_destroy(struct sim *sim);
-/* What a store covers whole ones of: words, or sectors. */
-uint32_t sim_unit_bytes(const struct sim *sim);
 /* An empty machine again, whatever was done to it; sites stay. */
 void sim_reset(struct sim *sim, uint64_t seed);
 
@@ -184,8 +184,8 @@ sim_mark_t sim_mark(const struct sim *sim);
 void sim_undo_to(struct sim *sim, sim_mark_t mark);
 
 uint32_t sim_find(const struct sim *sim, const char *path); /* file, or SIM_NONE */
-/* No name yet.  SIM_NONE: no more can be made. */
-uint32_t sim_file_make(struct sim *sim, uint32_t mode);
+/* For `path`, which does not name it yet.  SIM_NONE: no more can be made. */
+uint32_t sim_file_make(struct sim *sim, const char *path, uint32_t mode);
 /* Make `file` as it was made in another run. */
 void sim_file_make_again(struct sim *sim, uint32_t file, const struct sim_file *like);
 /* `path` names `file` from now on, and nothing with SIM_NONE. False: too many names. */
@@ -202,7 +202,7 @@ void sim_set_raw(struct sim *sim, uint32_t file, uint64_t bytes);
 
 void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offset,
                       const struct iovec *parts, int count, enum trace_cover cover);
-uint32_t sim_record_make(struct sim_process *process, uint32_t mode);
+uint32_t sim_record_make(struct sim_process *process, const char *path, uint32_t mode);
 void sim_record_size(struct sim_process *process, uint32_t file, uint64_t bytes);
 /* False: too many names. */
 bool sim_record_name(struct sim_process *process, const char *path, uint32_t file);

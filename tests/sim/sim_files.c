@@ -169,7 +169,7 @@ static void make(struct sim *sim, uint32_t file, const struct sim_file *like)
         sim->files_made = file + 1;
 }
 
-uint32_t sim_file_make(struct sim *sim, uint32_t mode)
+uint32_t sim_file_make(struct sim *sim, const char *path, uint32_t mode)
 {
     uint32_t file = sim->files_made;
     if (file >= SIM_FILES_MAX)
@@ -180,6 +180,8 @@ uint32_t sim_file_make(struct sim *sim, uint32_t mode)
         inode++;
     struct sim_file like = {
         .used = true,
+        .dax = sim->semantics == SIM_DAX ||
+               (sim->semantics == SIM_MIXED && strncmp(path, "/l/", 3) == 0),
         .mode = mode,
         .inode = inode,
         .birth_ns = (sim->births + 1) * BIRTH_NS,

@@ -50,7 +50,7 @@ static int os_open(const struct nv_os *os, const char *path, int flags, uint32_t
     if (descriptor == SIM_DESCRIPTORS_MAX)
         return -EMFILE;
     if (found == SIM_NONE) {
-        found = sim_record_make(process, TYPE_FILE | (mode & 07777));
+        found = sim_record_make(process, path, TYPE_FILE | (mode & 07777));
         if (found == SIM_NONE)
             return -ENOSPC;
         if (!sim_record_name(process, path, found))
@@ -300,7 +300,7 @@ static enum nv_fs_kind os_fs_kind(struct nv_file *file, char *name, size_t name_
 
 static const struct nv_medium_ops *os_medium(struct nv_file *file)
 {
-    return sim_process_of(file)->sim->semantics == SIM_DAX ? &sim_medium_dax : &nv_medium_page;
+    return file_of(file)->dax ? &sim_medium_dax : &nv_medium_page;
 }
 
 /* ---- byte locks ---------------------------------------------------------------------- */

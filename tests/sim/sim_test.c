@@ -24,7 +24,7 @@ static struct machine machine;
 static void start(enum sim_semantics semantics)
 {
     machine.sim = sim_create(semantics);
-    trace_init(&machine.trace, sim_unit_bytes(machine.sim));
+    trace_init(&machine.trace);
     machine.one = sim_spawn(machine.sim);
     machine.two = sim_spawn(machine.sim);
     machine.begin = sim_mark(machine.sim);

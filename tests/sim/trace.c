@@ -14,16 +14,16 @@ static void *grow(void *memory, size_t bytes)
     return more;
 }
 
-void trace_init(struct trace *trace, uint32_t unit_bytes)
+void trace_init(struct trace *trace)
 {
-    *trace = (struct trace){.unit_bytes = unit_bytes};
+    *trace = (struct trace){.count = 0};
 }
 
 void trace_free(struct trace *trace)
 {
     free(trace->events);
     free(trace->data);
-    trace_init(trace, trace->unit_bytes);
+    trace_init(trace);
 }
 
 void trace_clear(struct trace *trace)

@@ -32,6 +32,15 @@ enum trace_cover {
     COVER_NONE,  /* nothing: its flush was left out */
 };
 
+/* A store is recorded in whole units: a power loss leaves each one or not. */
+#define TRACE_WORD_BYTES 8u
+#define TRACE_SECTOR_BYTES 512u
+
+static inline uint32_t trace_unit_bytes(enum trace_cover cover)
+{
+    return cover == COVER_SYNC ? TRACE_SECTOR_BYTES : TRACE_WORD_BYTES;
+}
+
 struct trace_event {
     uint8_t kind; /* enum trace_kind */
     uint8_t process;
@@ -48,10 +57,9 @@ struct trace {
     size_t count, capacity;
     uint8_t *data;
     size_t data_bytes, data_capacity;
-    uint32_t unit_bytes; /* every store covers whole ones, from a multiple on */
 };
 
-void trace_init(struct trace *trace, uint32_t unit_bytes);
+void trace_init(struct trace *trace);
 void trace_free(struct trace *trace);
 void trace_clear(struct trace *trace);
 /* Both are valid until the next call. */

@@ -39,7 +39,7 @@ static void out_of_memory(void)
 
 void walk_put_units(struct walk *walk, const struct pending *pending, uint32_t first, uint32_t end)
 {
-    uint32_t unit = walk->trace->unit_bytes;
+    uint32_t unit = pending->unit;
     uint64_t offset = pending->offset + (uint64_t)first * unit;
     if (offset >= pending->limit)
         return;
@@ -81,7 +81,6 @@ void walk_put_other(struct walk *walk, const struct pending *pending)
  * can't show there any more. */
 static void hide_older(struct walk *walk, uint32_t file, size_t event, uint64_t first, uint64_t end)
 {
-    uint32_t unit = walk->trace->unit_bytes;
     for (size_t i = 0; i < walk->count; i++) {
         struct pending *older = &walk->pending[i];
         if (older->event >= event)
@@ -89,6 +88,7 @@ static void hide_older(struct walk *walk, uint32_t file, size_t event, uint64_t 
         uint64_t older_end = older->offset + older->bytes;
         if (!is_store(older) || older->file != file || older->offset >= end || older_end <= first)
             continue;
+        uint32_t unit = older->unit;
         uint32_t units = older->bytes / unit;
         if (!older->hidden) {
             older->hidden = calloc((units + 63) / 64, sizeof(uint64_t));
@@ -98,7 +98,7 @@ static void hide_older(struct walk *walk, uint32_t file, size_t event, uint64_t 
         uint64_t from = nv_max(first, older->offset);
         uint64_t to = nv_min(end, older_end);
         for (uint32_t u = (uint32_t)((from - older->offset + unit - 1) / unit);
-             u < (to - older->offset + unit - 1) / unit; u++)
+             u < (to - older->offset) / unit; u++)
             older->hidden[u / 64] |= UINT64_C(1) << (u % 64);
     }
 }
@@ -114,7 +114,7 @@ static void make_durable(struct walk *walk, const struct pending *pending)
         }
         return;
     }
-    uint32_t units = pending->bytes / walk->trace->unit_bytes;
+    uint32_t units = pending->bytes / pending->unit;
     for (uint32_t u = 0; u < units;) {
         uint32_t first = u;
         while (u < units && !walk_hidden(pending, u))
@@ -197,6 +197,7 @@ static void add(struct walk *walk, size_t event)
         .bytes = at->bytes,
         .offset = at->offset,
         .limit = UINT64_MAX,
+        .unit = trace_unit_bytes((enum trace_cover)at->cover),
         .event = event,
     };
 }

@@ -24,6 +24,7 @@ struct pending {
     bool lost;     /* a failed sync forgot it: no later one covers it */
     uint32_t file;
     uint32_t bytes;
+    uint32_t unit; /* bytes */
     uint64_t offset;
     uint64_t limit;   /* bytes of the file from here on were cut off durably since */
     size_t event;     /* its place in the trace */

@@ -4,7 +4,6 @@
 #include "core/base.h"
 #include "tests/sim/walk_private.h"
 
-#define SECTOR_BYTES 4096u
 #define UNITS_ALL UINT32_MAX
 
 /* How much of one store is there. */
@@ -41,8 +40,8 @@ struct draw {
     size_t pivot;        /* index of the store that is in parts */
     uint32_t pivot_file; /* of PLAN_FILE */
     enum part pivot_part;
-    uint32_t weight; /* of 256: chance of a unit, a store */
-    uint32_t group;  /* units that stand or fall together */
+    uint32_t weight;    /* of 256: chance of a unit, a store */
+    bool lines, blocks; /* words of a line, sectors of a block stand or fall together */
     bool names_ordered;
     uint64_t hash;
     bool newest; /* something of the newest is in it */
@@ -58,11 +57,11 @@ static bool chance(struct draw *draw, uint32_t weight)
     return (sim_random(&draw->random) & 255) < weight;
 }
 
-static uint32_t live_units(const struct walk *walk, const struct pending *pending)
+static uint32_t live_units(const struct pending *pending)
 {
     if (!is_store(pending))
         return 1;
-    uint32_t units = pending->bytes / walk->trace->unit_bytes;
+    uint32_t units = pending->bytes / pending->unit;
     uint32_t hidden = 0;
     for (uint32_t i = 0; pending->hidden && i < (units + 63) / 64; i++)
         hidden += (uint32_t)__builtin_popcountll(pending->hidden[i]);
@@ -73,7 +72,7 @@ uint32_t walk_units(const struct walk *walk)
 {
     uint32_t units = 0;
     for (size_t i = 0; i < walk->count && units <= WALK_SUBSET_UNITS; i++)
-        units += live_units(walk, &walk->pending[i]);
+        units += live_units(&walk->pending[i]);
     return units <= WALK_SUBSET_UNITS ? units : WALK_SUBSET_UNITS + 1;
 }
 
@@ -90,12 +89,9 @@ static void draw_begin(const struct walk *walk, uint64_t choice, struct draw *dr
     draw->pivot_part = (enum part)(sim_random(&draw->random) % PARTS);
     draw->weight = weights[sim_random(&draw->random) % (sizeof weights / sizeof weights[0])];
     draw->names_ordered = chance(draw, 192);
-    draw->group = 1;
     uint64_t way = sim_random(&draw->random);
-    if (walk->sim->semantics == SIM_DAX && way % 4 == 0)
-        draw->group = NV_LINE_BYTES / walk->trace->unit_bytes;
-    else if (walk->sim->semantics == SIM_PAGE && way % 2 == 0)
-        draw->group = SECTOR_BYTES / walk->trace->unit_bytes;
+    draw->lines = way % 4 == 0;
+    draw->blocks = way % 2 == 0;
     if (walk->count == 0)
         return;
     /* The newest stores are the likeliest to be under way. */
@@ -151,16 +147,20 @@ static struct cut draw_cut(struct draw *draw, size_t index, const struct pending
 }
 
 /* Groups are lines or blocks of the file, wherever the store begins. */
-static bool unit_chosen(const struct walk *walk, struct draw *draw, const struct pending *pending,
-                        const struct cut *cut, uint32_t unit, bool *group_chosen)
+static bool unit_chosen(struct draw *draw, const struct pending *pending, const struct cut *cut,
+                        uint32_t unit, bool *group_chosen)
 {
     bool inside = unit >= cut->first && unit < cut->end;
     switch (cut->part) {
     case PART_NONE:
         return false;
     case PART_RANDOM: {
-        uint64_t number = pending->offset / walk->trace->unit_bytes + unit;
-        if (unit == 0 || number % draw->group == 0)
+        uint32_t group = pending->unit;
+        if (draw->lines && pending->unit == TRACE_WORD_BYTES)
+            group = NV_LINE_BYTES;
+        else if (draw->blocks && pending->unit == TRACE_SECTOR_BYTES)
+            group = NV_BLOCK_BYTES;
+        if (unit == 0 || (pending->offset + (uint64_t)unit * pending->unit) % group == 0)
             *group_chosen = chance(draw, draw->weight);
         return *group_chosen;
     }
@@ -185,7 +185,7 @@ static void mix(struct draw *draw, uint64_t value)
 static void put_store(struct walk *walk, struct draw *draw, size_t index)
 {
     const struct pending *pending = &walk->pending[index];
-    uint32_t units = pending->bytes / walk->trace->unit_bytes;
+    uint32_t units = pending->bytes / pending->unit;
     bool group_chosen = false;
     uint32_t first = UNITS_ALL;
     struct cut cut = {.part = PART_NONE};
@@ -197,7 +197,7 @@ static void put_store(struct walk *walk, struct draw *draw, size_t index)
         bool chosen = false;
         if (u < units && !walk_hidden(pending, u))
             chosen = draw->subset ? draw->bits >> draw->bit++ & 1
-                                  : unit_chosen(walk, draw, pending, &cut, u, &group_chosen);
+                                  : unit_chosen(draw, pending, &cut, u, &group_chosen);
         if (chosen && first == UNITS_ALL)
             first = u;
         if (chosen || first == UNITS_ALL)
@@ -250,7 +250,7 @@ static void choose_others(const struct walk *walk, struct draw *draw, bool *chos
     for (size_t i = 0; i < walk->count; i++) {
         const struct pending *pending = &walk->pending[i];
         if (is_store(pending))
-            bit += live_units(walk, pending);
+            bit += live_units(pending);
         else if (draw->subset)
             chosen[i] = draw->bits >> bit++ & 1;
         else
