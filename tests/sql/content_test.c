@@ -225,8 +225,7 @@ static void memory_mapped_reads(void **state)
         twin_close(&twin);
         twin_reopen(&twin);
     }
-    sql_close(twin.ours);
-    sql_close(twin.stock);
+    twin_shut(&twin);
 }
 
 static void temporary_tables_and_sorts(void **state)
@@ -310,8 +309,7 @@ static void the_bytes_on_the_disk(void **state)
         free(stock);
         twin_reopen(&twin);
     }
-    sql_close(twin.ours);
-    sql_close(twin.stock);
+    twin_shut(&twin);
 }
 
 static void a_long_random_program(void **state)
@@ -326,8 +324,7 @@ static void a_long_random_program(void **state)
         twin_close(&twin);
         twin_reopen(&twin);
     }
-    sql_close(twin.ours);
-    sql_close(twin.stock);
+    twin_shut(&twin);
 }
 
 static int run(void)

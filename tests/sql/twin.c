@@ -51,15 +51,24 @@ void twin_close(struct twin *twin)
     bytes = sql_int(twin->ours, "PRAGMA page_count") * sql_int(twin->ours, "PRAGMA page_size");
     check_eq(sql_int(twin->stock, "PRAGMA page_count") * sql_int(twin->stock, "PRAGMA page_size"),
              bytes);
-    sql_close(twin->ours);
-    sql_close(twin->stock);
+    twin_shut(twin);
     check_eq(file_bytes(twin->ours_path), bytes);
     /* A journal of journal_mode PERSIST stays behind a stock database, not behind ours. */
     stock_reads(twin->ours_path, digest);
 }
 
+void twin_shut(struct twin *twin)
+{
+    sql_close(twin->ours); /* NULL is nothing to close */
+    sql_close(twin->stock);
+    twin->ours = twin->stock = NULL;
+}
+
 void twin_remove(struct twin *twin)
 {
+    (void)sqlite3_close_v2(twin->ours); /* a test that failed may have left statements */
+    (void)sqlite3_close_v2(twin->stock);
+    twin->ours = twin->stock = NULL;
     scratch_remove(&twin->scratch);
 }
 

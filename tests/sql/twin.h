@@ -24,6 +24,9 @@ void twin_do(struct twin *twin, const char *format, ...);
 void twin_compare(struct twin *twin);
 /* Compare, close, and see that ours is ordinary and as long as its header says. */
 void twin_close(struct twin *twin);
+/* Close both, and no more. */
+void twin_shut(struct twin *twin);
+/* Close what is open, and remove the files. */
 void twin_remove(struct twin *twin);
 
 /* A schema with an index, and `steps` steps of a random program. */
