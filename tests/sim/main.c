@@ -246,6 +246,7 @@ static void show_progress(struct explore *explore)
 }
 
 /* The engine crashed or hangs: say where, as after any other violation. */
+/* NOLINTBEGIN(bugprone-signal-handler): it may hang or crash again, but what it says is needed. */
 static void die(int signal)
 {
     printf("\nsignal %d (%s)\n", signal, signal == SIGALRM ? "it hangs" : "it crashes");
@@ -256,6 +257,7 @@ static void die(int signal)
     fflush(stdout);
     _exit(1);
 }
+/* NOLINTEND(bugprone-signal-handler) */
 
 /* ---- what there is to do ------------------------------------------------------------- */
 
@@ -343,7 +345,8 @@ int main(int argc, char **argv)
         .doc = "Seeded programs on the engine, and a power loss at every event of them.",
     };
     static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
-    struct arguments arguments = {.explore = explore_defaults, .seed = 1, .budget = 100000};
+    static struct arguments arguments;
+    arguments = (struct arguments){.explore = explore_defaults, .seed = 1, .budget = 100000};
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments))
         return 2;
     if (arguments.path_count) {

@@ -40,6 +40,7 @@ static const struct explore *at_explore;
 static const struct program *at_program;
 static const struct program_plan plan;
 
+/* NOLINTBEGIN(bugprone-signal-handler): it may hang or crash again, but what it says is needed. */
 static void die(int signal)
 {
     fprintf(stderr, "signal %d%s\n", signal, signal == SIGALRM ? ": it hangs" : "");
@@ -49,6 +50,7 @@ static void die(int signal)
     }
     _exit(1);
 }
+/* NOLINTEND(bugprone-signal-handler) */
 
 /* Programs from `seed` on until `budget` images; true: nothing was found. */
 static bool explore(struct explore *explore, uint64_t seed, uint64_t budget,

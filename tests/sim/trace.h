@@ -84,6 +84,6 @@ static inline const char *trace_path_from(const struct trace *trace,
 }
 
 /* One line about an event. */
-void trace_describe(const struct trace *trace, size_t event, char *text, size_t bytes);
+void trace_describe(const struct trace *trace, size_t index, char *text, size_t bytes);
 
 #endif

@@ -27,6 +27,12 @@ static struct {
     bool atomic;
 } plan;
 
+static int file_count(void)
+{
+    check(plan.files > 0 && plan.files <= FILES);
+    return plan.files;
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -43,14 +49,13 @@ static int teardown(void **state)
     return 0;
 }
 
+static const char *const schemas[FILES] = {"main", "aux", "third"};
+
 static const char *path_of(int i)
 {
-    static const char *const names[FILES] = {"main", "aux", "third"};
-
-    return scratch_file(&scratch, names[i]);
+    check(i >= 0 && i < FILES);
+    return scratch_file(&scratch, schemas[i]);
 }
-
-static const char *const schemas[FILES] = {"main", "aux", "third"};
 
 static sqlite3 *open_one(int i)
 {
@@ -59,7 +64,7 @@ static sqlite3 *open_one(int i)
 
 static void attach_rest(sqlite3 *db)
 {
-    for (int i = 1; i < plan.files; i++)
+    for (int i = 1; i < file_count(); i++)
         sql_do(db, "ATTACH 'file:%s?vfs=%s' AS %s", path_of(i), plan.ours[i] ? sql_vfs : stock_vfs,
                schemas[i]);
 }
@@ -68,7 +73,7 @@ static void prepare(void)
 {
     scratch_empty(&scratch);
     atomic_store(acknowledged, 0);
-    for (int i = 0; i < plan.files; i++) {
+    for (int i = 0; i < file_count(); i++) {
         sqlite3 *db = stock_open(path_of(i), NULL);
 
         sql_do(db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v INTEGER, fill);"
@@ -80,7 +85,7 @@ static void prepare(void)
 static void commit_everywhere(sqlite3 *db, int value)
 {
     sql_do(db, "BEGIN");
-    for (int i = 0; i < plan.files; i++)
+    for (int i = 0; i < file_count(); i++)
         sql_do(db, "UPDATE %s.t SET v = %d", schemas[i], value);
     sql_do(db, "COMMIT");
 }
@@ -117,7 +122,7 @@ static void read_values(int64_t values[])
     if (plan.order[0] == 'a') {
         db = open_one(0);
         attach_rest(db);
-        for (int i = 0; i < plan.files; i++)
+        for (int i = 0; i < file_count(); i++)
             values[i] = value_of(db, schemas[i]);
         sql_close(db);
         return;
@@ -135,10 +140,10 @@ static void read_values(int64_t values[])
 static void verify(bool killed)
 {
     int last = atomic_load(acknowledged);
-    int64_t values[FILES], again[FILES];
+    int64_t values[FILES] = {0}, again[FILES] = {0};
 
     read_values(values);
-    for (int i = 0; i < plan.files; i++) {
+    for (int i = 0; i < file_count(); i++) {
         check(values[i] >= last && values[i] <= last + 1);
         if (plan.atomic && values[i] != values[0])
             check_fail("%s holds %lld, main holds %lld", schemas[i], (long long)values[i],
@@ -147,8 +152,8 @@ static void verify(bool killed)
     if (!killed)
         check_eq(values[0], COMMITS);
     read_values(again);
-    check(memcmp(values, again, (size_t)plan.files * sizeof(values[0])) == 0);
-    for (int i = 0; i < plan.files; i++) {
+    check(memcmp(values, again, (size_t)file_count() * sizeof(values[0])) == 0);
+    for (int i = 0; i < file_count(); i++) {
         if (plan.ours[i])
             stock_reads(path_of(i), 0);
     }
@@ -160,7 +165,7 @@ static void sweep(const char *ours, const char *order, bool calls)
     const struct step_sweep traced = {prepare, live, &scratch, verify};
 
     plan.files = (int)strlen(ours);
-    for (int i = 0; i < plan.files; i++)
+    for (int i = 0; i < file_count(); i++)
         plan.ours[i] = ours[i] == 'o';
     plan.order = order;
     plan.pragmas = "";
@@ -244,7 +249,7 @@ static void die_at(const char *ours, const char *method, const char *pattern, in
     struct child child;
 
     plan.files = (int)strlen(ours);
-    for (int i = 0; i < plan.files; i++)
+    for (int i = 0; i < file_count(); i++)
         plan.ours[i] = ours[i] == 'o';
     plan.order = "01";
     plan.pragmas = "";

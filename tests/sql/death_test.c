@@ -240,25 +240,25 @@ static const struct session large_pages = {
     static void name##_killed_before_every_vfs_call(void **state)                                  \
     {                                                                                              \
         (void)state;                                                                               \
-        sweep(&name, false);                                                                       \
+        sweep(&(name), false);                                                                     \
     }                                                                                              \
     static void name##_killed_before_every_system_call(void **state)                               \
     {                                                                                              \
         (void)state;                                                                               \
-        sweep(&name, true);                                                                        \
+        sweep(&(name), true);                                                                      \
     }
 #define DEATH_OURS(name)                                                                           \
     static void name##_killed_before_every_vfs_call(void **state)                                  \
     {                                                                                              \
         (void)state;                                                                               \
         SKIP_UNLESS_NVMMIO();                                                                      \
-        sweep(&name, false);                                                                       \
+        sweep(&(name), false);                                                                     \
     }                                                                                              \
     static void name##_killed_before_every_system_call(void **state)                               \
     {                                                                                              \
         (void)state;                                                                               \
         SKIP_UNLESS_NVMMIO();                                                                      \
-        sweep(&name, true);                                                                        \
+        sweep(&(name), true);                                                                      \
     }
 
 DEATH(from_nothing)

@@ -412,6 +412,11 @@ static void hold_and_wait(void *argument)
     (void)parent_receive();
 }
 
+/* A transaction larger than the cache of SQLite. */
+static const char spilling[] =
+    "BEGIN; WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 300)"
+    " INSERT INTO t SELECT zeroblob(3000) FROM c";
+
 static void rule_3_a_dead_holder_of_any_lock(void **state)
 {
     static const char *const holds[] = {
@@ -419,8 +424,7 @@ static void rule_3_a_dead_holder_of_any_lock(void **state)
         "BEGIN IMMEDIATE",
         "BEGIN; INSERT INTO t VALUES(77)",
         "BEGIN EXCLUSIVE; INSERT INTO t VALUES(77)",
-        "BEGIN; WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 300)"
-        " INSERT INTO t SELECT zeroblob(3000) FROM c",
+        spilling,
         "PRAGMA locking_mode = exclusive; SELECT * FROM t",
         "SELECT * FROM t",
     };
