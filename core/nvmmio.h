@@ -336,6 +336,7 @@ struct nvmmio_report {
     uint64_t first_commit, last_commit;
     uint64_t replay_bytes; /* bytes that recovery copies to home */
     bool prepared;         /* the last one waits for a decision */
+    bool leftover;         /* a shared page that nobody uses is there: recover removes it */
     char log_path[512];
     char detail[256]; /* in words: what is wrong, what to do */
 };

@@ -235,6 +235,7 @@ int nv_check(struct nv_process *process, const char *path, const struct nvmmio_o
     const struct nv_os *os = nv_process_os(process);
     struct nvmmio_options asked = NVMMIO_OPTIONS_INIT;
     struct nv_file_stat stat = {.bytes = 0};
+    struct nv_file_stat page_stat;
     struct nv_home *home = NULL;
     char page[PATH_MAX + 32];
     char log[PATH_MAX + 32];
@@ -252,6 +253,7 @@ int nv_check(struct nv_process *process, const char *path, const struct nvmmio_o
     nv_text_copy(report->log_path, sizeof report->log_path, log);
     report->home_file_bytes = report->home_bytes = stat.bytes;
     report->state = live ? NVMMIO_STATE_LIVE : NVMMIO_STATE_PLAIN;
+    report->leftover = !live && os->stat_path(os, page, &page_stat) == 0;
     if (!error)
         error = report_log(os, log, &stat, report);
     if (error == -ENOENT) {

@@ -109,14 +109,15 @@ struct nv_database {
     _Atomic int level;   /* the lock that SQLite believes to hold; relaxed, see nv_level */
     _Atomic bool native; /* relaxed */
 
-    int owed;          /* delegated: a lock that it still has to get, see nv_mode_pay */
-    int timeout_ms;    /* SQLITE_FCNTL_LOCK_TIMEOUT */
-    bool pending;      /* an EXCLUSIVE failed, and keeps new readers out */
-    bool synced;       /* this transaction saw an xSync */
-    bool to_wal;       /* page 1, as staged, says WAL mode */
-    bool leave;        /* page 1, as committed, says so: switch when SQLite holds no lock */
-    bool checked;      /* joined, and found nothing that asks for delegation */
-    bool cold_journal; /* a journal that is not hot lies on disk */
+    int owed;             /* delegated: a lock that it still has to get, see nv_mode_pay */
+    int timeout_ms;       /* SQLITE_FCNTL_LOCK_TIMEOUT */
+    bool pending;         /* an EXCLUSIVE failed, and keeps new readers out */
+    bool synced;          /* this transaction saw an xSync */
+    bool to_wal;          /* page 1, as staged, says WAL mode */
+    bool leave;           /* page 1, as committed, says so: switch when SQLite holds no lock */
+    bool checked;         /* joined, and found nothing that asks for delegation */
+    bool cold_journal;    /* a journal that is not hot lies on disk */
+    bool leftover_sought; /* a log beside a database in WAL mode */
 
     bool fixed;          /* delegated for good */
     bool read_only;      /* the unix VFS got no write access, or was asked for none */

@@ -97,6 +97,27 @@ void nv_mode_leave(struct nv_database *db)
     mode_set(db, false);
 }
 
+/*
+ * A process that was killed on its way into WAL mode may have left a log whose
+ * commits home has, or a shared page, and nobody would come on the engine to remove
+ * them.  They are only in the way: where they can't be removed, the next one tries.
+ */
+static void mode_clear_leftover(struct nv_database *db)
+{
+    struct nvmmio_options options = db->knobs.options;
+    struct nvmmio_report report = {.struct_bytes = sizeof report};
+
+    if (db->read_only || db->core || db->leftover_sought)
+        return;
+    db->leftover_sought = true;
+    options.mark = &nv_page1_mark;
+    options.timeout_ms = 0;
+    if (nvmmio_check(db->name, &options, &report) == 0 &&
+        (report.state == NVMMIO_STATE_CRASHED || report.leftover) &&
+        nvmmio_recover(db->name, &options, NULL, NULL, NULL) == -EBUSY)
+        db->leftover_sought = false;
+}
+
 /* What the files say; needs no lock, and is no more than a guess without one. */
 static int mode_judge(struct nv_database *db, enum nv_verdict *verdict)
 {
@@ -117,6 +138,7 @@ static int mode_judge(struct nv_database *db, enum nv_verdict *verdict)
     if (page1.wal) {
         if (db->knobs.wal_refuse)
             return nv_trouble_say(SQLITE_CANTOPEN, "%s: in WAL mode, and wal=refuse", db->name);
+        mode_clear_leftover(db);
         mode_say_why(db, "WAL mode");
         return SQLITE_OK;
     }
