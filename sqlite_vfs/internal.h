@@ -28,6 +28,7 @@ extern const sqlite3_api_routines *sqlite3_api;
 #include <stdint.h>
 
 #include "core/nvmmio.h"
+#include "sqlite_vfs/mark.h"
 
 #define NV_VFS_NAME "nvmmio"
 #define NV_SQLITE_VERSION_MIN 3032000
@@ -207,11 +208,6 @@ void nv_mode_fix(struct nv_database *db, const char *why, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* ---- page1.c: page 1 and the mark --------------------------------------------------------- */
-
-#define NV_PAGE1_BYTES 100
-enum { NV_PAGE1_WRITE_VERSION = 18, NV_PAGE1_READ_VERSION = 19 };
-
-extern const struct nvmmio_mark nv_page1_mark;
 
 struct nv_page1 {
     uint8_t bytes[NV_PAGE1_BYTES]; /* zeros where the file is shorter */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/tool/progress.h"
+#include "sqlite_vfs/mark.h"
 
 typedef enum nv_tool_exit nv_tool_command(const struct nv_tool_arguments *arguments,
                                           struct nv_output *output);
@@ -80,6 +81,7 @@ static int look(const struct nv_tool_arguments *arguments, struct nvmmio_report 
 {
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
     options.log_dir = arguments->log_dir;
+    options.mark = &nv_page1_mark; /* the only format that has one so far */
     memset(report, 0, sizeof(*report));
     report->struct_bytes = sizeof(*report);
     return nvmmio_check(arguments->path, &options, report);
@@ -248,6 +250,7 @@ static enum nv_tool_exit recover(const struct nv_tool_arguments *arguments,
 
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
     options.log_dir = arguments->log_dir;
+    options.mark = &nv_page1_mark;
     memset(&after, 0, sizeof(after));
     after.struct_bytes = sizeof(after);
     struct nv_progress progress;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sqlite_vfs/mark.h"
 #include "tests/core/child.h"
 #include "tests/core/engine.h"
 #include "tests/core/place.h"
@@ -188,6 +189,45 @@ static void test_log_elsewhere(void **state)
     output_has("/nowhere/at/all");
 }
 
+/* A transaction on what looks like an SQLite database, and no close. */
+static void write_database(void *argument)
+{
+    struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
+    static const char page[512] = "SQLite format 3\0\2\0\1\1\0@  ";
+    (void)argument;
+    options.flags = NVMMIO_CREATE;
+    options.mark = &nv_page1_mark;
+    struct nvmmio *handle = engine_open_with(scratch.path, &options);
+    engine_write(handle, page, sizeof(page), 0);
+    check_ok(nvmmio_sync(handle));
+    parent_send('w');
+    (void)parent_receive();
+}
+
+static void test_log_taken_away_from_a_database(void **state)
+{
+    (void)state;
+    struct child child;
+    char log[700], away[720];
+    child_start(&child, write_database, NULL);
+    child_expect(&child, 'w');
+    child_kill(&child);
+    (void)snprintf(log, sizeof(log), "%s-nvmmio", scratch.path);
+    (void)snprintf(away, sizeof(away), "%s-away", scratch.path);
+    assert_int_equal(rename(log, away), 0);
+    for (int dry = 0; dry < 2; dry++) {
+        assert_int_equal(tool(dry ? "recover" : "check", scratch.path, dry ? "--dry-run" : NULL),
+                         3);
+        output_has("state               log_missing");
+    }
+    assert_int_equal(tool("recover", scratch.path, NULL), 3);
+    output_has(log);
+    assert_int_equal(rename(away, log), 0);
+    assert_int_equal(tool("recover", scratch.path, NULL), 0);
+    assert_int_equal(tool("check", scratch.path, NULL), 0);
+    output_has("state               plain");
+}
+
 static void test_missing_things_are_named(void **state)
 {
     (void)state;
@@ -218,6 +258,7 @@ static int all_tests(void)
         cmocka_unit_test_setup_teardown(test_killed_writer_is_recovered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_untouched, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_elsewhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_taken_away_from_a_database, setup, teardown),
         cmocka_unit_test_setup_teardown(test_missing_things_are_named, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
