@@ -50,7 +50,7 @@ int nv_commit_harden(struct nvmmio *handle)
     struct nv_home *home = handle->home;
     struct nv_shared *shared = home->share.shared;
     int error = nv_medium_fence(&home->log.medium);
-    atomic_fetch_add_explicit(&shared->counters.fences, 1, memory_order_relaxed);
+    nv_count(&shared->counters.fences, 1);
     if (error) {
         /* First of all the seal is taken back: a process that looks now must not find it. */
         (void)take_seal_back(handle);
@@ -212,11 +212,9 @@ static void publish(struct nvmmio *handle, const uint8_t *head)
         shared->log_tail = seq - handle->sealed.tail_back;
     atomic_store_explicit(&shared->content_bytes, handle->overlay.size, memory_order_relaxed);
     atomic_store_explicit(&shared->applied, seq, memory_order_release);
-    atomic_fetch_add_explicit(&counters->commits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counters->blocks, handle->overlay.count, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counters->home_bytes,
-                              (uint64_t)handle->sealed.line_count * NV_LINE_BYTES,
-                              memory_order_relaxed);
+    nv_count(&counters->commits, 1);
+    nv_count(&counters->blocks, handle->overlay.count);
+    nv_count(&counters->home_bytes, (uint64_t)handle->sealed.line_count * NV_LINE_BYTES);
     if (switched && !handle->home->medium.ops->instant)
         nv_flush_later(handle->home, seq);
 }
@@ -269,8 +267,7 @@ int nv_commit_drop(struct nvmmio *handle)
     if (handle->stage == NVMMIO_SEALED)
         error = nv_commit_unseal(handle);
     if (handle->overlay.active)
-        atomic_fetch_add_explicit(&handle->home->share.shared->slots[handle->slot].rollbacks, 1,
-                                  memory_order_relaxed);
+        nv_count(&handle->home->share.shared->slots[handle->slot].rollbacks, 1);
     finish(handle);
     return error;
 }

@@ -129,7 +129,7 @@ static int contend(struct nvmmio *handle, enum nv_level level, int timeout_ms)
         budget_us -= sleep_us;
     }
     struct nv_slot *slot = &share->shared->slots[handle->slot];
-    atomic_fetch_add_explicit(&slot->busy, 1, memory_order_relaxed);
+    nv_count(&slot->busy, 1);
     return nv_fail(-EBUSY, "%s is locked by another handle", handle->home->path);
 }
 

@@ -210,10 +210,7 @@ ssize_t nvmmio_pread(struct nvmmio *handle, void *buffer, size_t bytes, uint64_t
     size_t have = offset < size ? (size_t)nv_min(bytes, size - offset) : 0;
     if (have)
         error = nv_stage_read(handle, offset, buffer, have);
-    struct nv_slot *slot = &handle->home->share.shared->slots[handle->slot];
-    atomic_store_explicit(&slot->read_bytes,
-                          atomic_load_explicit(&slot->read_bytes, memory_order_relaxed) + have,
-                          memory_order_relaxed);
+    nv_count(&handle->home->share.shared->slots[handle->slot].read_bytes, have);
     settle_locks(handle);
     return error ? error : (ssize_t)have;
 }
@@ -245,13 +242,8 @@ ssize_t nvmmio_pwrite(struct nvmmio *handle, const void *buffer, size_t bytes, u
     int error = begin_write(handle);
     if (!error && bytes)
         error = nv_stage_write(handle, offset, buffer, bytes);
-    if (!error) {
-        struct nv_slot *slot = &handle->home->share.shared->slots[handle->slot];
-        atomic_store_explicit(&slot->written_bytes,
-                              atomic_load_explicit(&slot->written_bytes, memory_order_relaxed) +
-                                  bytes,
-                              memory_order_relaxed);
-    }
+    if (!error)
+        nv_count(&handle->home->share.shared->slots[handle->slot].written_bytes, bytes);
     settle_locks(handle);
     return error ? error : (ssize_t)bytes;
 }
@@ -420,7 +412,7 @@ int nvmmio_prepare(struct nvmmio *handle, const char *super, const char *child)
     if (!error)
         error = nv_commit_harden(handle);
     if (!error) {
-        atomic_fetch_add(&handle->home->share.shared->counters.prepares, 1);
+        nv_count(&handle->home->share.shared->counters.prepares, 1);
         return 0;
     }
     free(handle->super);

@@ -43,7 +43,7 @@ static int extend(struct nv_home *home, uint64_t bytes)
     if (error)
         return nv_fail(error, "cannot grow the log %s: %s", home->log_path, nvmmio_strerror(error));
     shared->log_file_bytes = mapped ? atomic_load(&medium->file_bytes) : want;
-    atomic_fetch_add(&shared->counters.log_grows, 1);
+    nv_count(&shared->counters.log_grows, 1);
 map:
     if (mapped && !nv_medium_view(medium, 0, (size_t)bytes)) {
         pthread_mutex_lock(&home->growth);
@@ -61,7 +61,7 @@ static int begin(struct nvmmio *handle, uint32_t segment, uint64_t bytes)
     uint64_t needed = shared->log_last[segment];
     if (atomic_load(&shared->home_durable) < needed) {
         /* On an instant medium only records of this very segment can still be needed. */
-        atomic_fetch_add(&shared->counters.flush_waits, 1);
+        nv_count(&shared->counters.flush_waits, 1);
         int error = nv_flush_home(home, needed);
         if (error)
             return error;

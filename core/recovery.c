@@ -242,7 +242,7 @@ static int take_over(struct nv_home *home)
 int nv_take_over(struct nv_home *home)
 {
     struct nv_shared *shared = home->share.shared;
-    atomic_fetch_add(&shared->counters.takeovers, 1);
+    nv_count(&shared->counters.takeovers, 1);
     if (!atomic_load(&shared->log_live))
         return 0; /* he died before the first record */
     int error = take_over(home);

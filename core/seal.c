@@ -192,7 +192,7 @@ static int append(struct nvmmio *handle, enum nv_record_kind kind, struct build 
         return nv_fail(error, "cannot write the log %s: %s", home->log_path,
                        nvmmio_strerror(error));
     handle->sealed = *record;
-    atomic_fetch_add_explicit(&home->share.shared->counters.log_bytes, bytes, memory_order_relaxed);
+    nv_count(&home->share.shared->counters.log_bytes, bytes);
     return 0;
 }
 
@@ -293,7 +293,7 @@ static int spill_some(struct nvmmio *handle, size_t *next)
     }
     handle->cursor.spills += build.blocks;
     handle->zero_pending = NV_NO_ZERO;
-    atomic_fetch_add(&handle->home->share.shared->counters.spills, build.blocks);
+    nv_count(&handle->home->share.shared->counters.spills, build.blocks);
     return 0;
 }
 

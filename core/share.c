@@ -117,9 +117,12 @@ int nv_share_exclusive(struct nv_share *share, uint32_t slot, uint32_t *rival)
         *rival = slot_process(shared, reader);
         return -EBUSY;
     }
+    /* Ordered after the look at the slots, and before the first store to home by the commit's
+     * fence.  A WAITED that this overtakes times out, or is woken by the release. */
     word = atomic_load(&shared->writer);
-    atomic_exchange(&shared->writer,
-                    writer_word(slot, NV_LEVEL_EXCLUSIVE) | (word & WRITER_WAITED));
+    atomic_store_explicit(&shared->writer,
+                          writer_word(slot, NV_LEVEL_EXCLUSIVE) | (word & WRITER_WAITED),
+                          memory_order_release);
     return 0;
 }
 

@@ -59,7 +59,7 @@ struct nv_resident { /* one process */
     _Atomic uint64_t start_time, pid_namespace;
 };
 
-struct nv_counters { /* written under the writer's lock, or atomically */
+struct nv_counters { /* nv_count under the writer's lock; flushes and those of handles atomically */
     _Atomic uint64_t commits, prepares, blocks, log_bytes, home_bytes, fences, flushes;
     _Atomic uint64_t flush_waits, spills, log_grows, recoveries, takeovers;
     /* of handles that have closed */
@@ -101,6 +101,14 @@ struct nv_shared {
     struct nv_resident residents[NV_PROCESSES_MAX];
     struct nv_slot slots[NV_SLOTS_MAX];
 };
+
+/* A counter with one writer at a time: no locked instruction, which would wait for the stores to
+ * the medium that are under way. */
+static inline void nv_count(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
 
 /* A process's part in one home. */
 struct nv_share {
