@@ -10,6 +10,38 @@ uint64_t nv_hash(const void *data, size_t bytes, uint64_t seed)
     return XXH3_64bits_withSeed_dispatch(data, bytes, seed);
 }
 
+/* The state of XXH3 has an alignment that only its own allocator knows. */
+static XXH3_state_t *state_of(const struct nv_hasher *hasher)
+{
+    return (XXH3_state_t *)(uintptr_t)hasher;
+}
+
+struct nv_hasher *nv_hasher_create(void)
+{
+    return (struct nv_hasher *)(void *)XXH3_createState();
+}
+
+void nv_hasher_free(struct nv_hasher *hasher)
+{
+    if (hasher)
+        (void)XXH3_freeState(state_of(hasher));
+}
+
+void nv_hasher_begin(struct nv_hasher *hasher, uint64_t seed)
+{
+    (void)XXH3_64bits_reset_withSeed(state_of(hasher), seed);
+}
+
+void nv_hasher_add(struct nv_hasher *hasher, const void *data, size_t bytes)
+{
+    (void)XXH3_64bits_update_dispatch(state_of(hasher), data, bytes);
+}
+
+uint64_t nv_hasher_sum(const struct nv_hasher *hasher)
+{
+    return XXH3_64bits_digest(state_of(hasher));
+}
+
 void nv_text_copy(char *to, size_t bytes, const char *text)
 {
     size_t length = strnlen(text, bytes - 1);

@@ -70,3 +70,17 @@ uint64_t nv_record_body_seed(const uint8_t nonce[NVMMIO_NONCE_BYTES], uint64_t o
     return nv_format_seed(nonce, offset) ^ (record->seq * GOLDEN) ^
            ((uint64_t)record->epoch << 32) ^ chain;
 }
+
+void nv_size_slot_finish(struct nv_size_slot *slot, uint64_t end)
+{
+    slot->line_hash = nv_hash(slot, offsetof(struct nv_size_slot, line_hash), end * GOLDEN);
+}
+
+bool nv_size_slot_valid(const struct nv_size_slot *slot, const struct nv_file_id *id, uint64_t end)
+{
+    return slot->magic == NV_SIZE_MAGIC && slot->inode == id->inode &&
+           slot->birth_ns == id->birth_ns &&
+           slot->line_hash ==
+               nv_hash(slot, offsetof(struct nv_size_slot, line_hash), end * GOLDEN) &&
+           slot->durable <= slot->bytes && slot->bytes <= end - NV_SIZE_BLOCK_BYTES;
+}

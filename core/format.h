@@ -135,4 +135,34 @@ bool nv_record_line_valid(const struct nv_record *record, const uint8_t nonce[NV
 uint64_t nv_record_body_seed(const uint8_t nonce[NVMMIO_NONCE_BYTES], uint64_t offset,
                              const struct nv_record *record, uint64_t chain);
 
+/* ---- The size block of a stream -------------------------------------------------------------- */
+
+/*
+ * A stream whose file's size is ahead of it ends with a block of this:
+ *   0     slot
+ *   512   slot
+ * rest zeros.  Each change of the stream's size goes to the slot that the last
+ * one did not take.
+ */
+#define NV_SIZE_MAGIC UINT64_C(0x0a7a6973696d766e) /* "nvmisiz\n" */
+#define NV_SIZE_BLOCK_BYTES 4096u
+#define NV_SIZE_SLOT_BYTES 512u /* from one slot to the other: a sector, that may be torn */
+#define NV_SIZE_STEP_BYTES ((uint64_t)2 << 20) /* the block ends at a multiple of this */
+
+struct nv_size_slot {
+    uint64_t magic;
+    uint64_t inode, birth_ns; /* of the file */
+    uint64_t seq;             /* of the two slots the one with the higher number is newer */
+    uint64_t bytes;           /* size of the stream */
+    uint64_t durable;         /* of it, certainly there when this was written */
+    uint64_t data_hash;       /* of the bytes from `durable` to `bytes` */
+    uint64_t line_hash;       /* of this line before it */
+};
+_Static_assert(sizeof(struct nv_size_slot) == NV_LINE_BYTES, "one line");
+
+/* `end` is where the size block ends: the file's size. */
+void nv_size_slot_finish(struct nv_size_slot *slot, uint64_t end);
+/* The line is what was written for this file and this place; its data may still be lacking. */
+bool nv_size_slot_valid(const struct nv_size_slot *slot, const struct nv_file_id *id, uint64_t end);
+
 #endif

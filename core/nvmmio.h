@@ -274,6 +274,177 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_prepare(struct nvmmio *handle, const char *
 /* End a prepared transaction: commit durably and apply, or take it back. */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_resolve(struct nvmmio *handle, bool commit);
 
+/* ---- Streams ------------------------------------------------------------------------------- */
+
+/*
+ * A stream is a file that is only appended to: a write-ahead log, a table that
+ * is written once.  There are no transactions: an appended byte is visible to
+ * every reader, and survives the death of the process, from the moment that
+ * append returns.  What was appended before a sync that returned 0 survives a
+ * loss of power too, on media that do; what was appended since may be lost, but
+ * only from the end: the file then holds a prefix of what was appended.
+ *
+ * A stream is a plain file, and nothing stands beside it.  How its size is kept
+ * is chosen when it is opened for writing:
+ *
+ *   EXACT  the file's size is the stream's at any moment.  Every append is a
+ *          system call.
+ *   AHEAD  space is taken in steps of 2 MiB, and the file's size is ahead of the
+ *          stream's until it is closed: behind the stream lie zeros, and in the
+ *          last 4096 bytes the stream's true size (core/FORMAT.md).  Readers of
+ *          this library never see them.  After a crash, the first to open the
+ *          file through this library, or nvmmio_stream_recover, cuts it to its
+ *          exact size.  A program without the library that reads the file in the
+ *          meantime must put up with them.
+ *
+ * AUTO is AHEAD on dax, where an append is then a copy, a line and a fence,
+ * durable as it returns and without a system call; and EXACT elsewhere.  On a
+ * disk, AHEAD keeps the file system's journal out of a sync (on ext4: 118
+ * instead of 184 microseconds), and costs an append a second system call.
+ *
+ * Threads: a handle may be used by any number of threads at once: appends are
+ * put one behind the other, sync and reads go on beside them.  Only close must
+ * be alone.  Handles of one process on one file see each other at once.
+ * Processes: one may write a stream (-EBUSY for others), any number may read it.
+ * A child after fork: -ECHILD, as with files.
+ */
+struct nvmmio_stream;
+
+/* How the file's size follows the stream's. */
+enum nvmmio_size { NVMMIO_SIZE_AUTO = 0, NVMMIO_SIZE_EXACT, NVMMIO_SIZE_AHEAD };
+
+/* nvmmio_stream_options.flags, beside READ_ONLY, CREATE and CREATE_NEW.  Without either of these
+ * two, appends go behind what is there. */
+enum {
+    NVMMIO_STREAM_EMPTY = 1 << 8, /* cut what is there */
+    NVMMIO_STREAM_REUSE = 1 << 9, /* begin at offset 0, over old bytes, whose space is kept */
+};
+
+/* Set it to NVMMIO_STREAM_OPTIONS_INIT, then change what you need. */
+struct nvmmio_stream_options {
+    size_t struct_bytes;
+    uint32_t flags;
+    uint32_t mode;             /* permissions of a file that is created */
+    enum nvmmio_medium medium; /* AUTO, or a demand: refused if it can't be met */
+    enum nvmmio_size size;
+};
+#define NVMMIO_STREAM_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        .struct_bytes = sizeof(struct nvmmio_stream_options), .mode = 0644                         \
+    }
+
+/* Set one option from text: "medium" (auto, dax, page, ram), "size" (auto, exact, ahead).
+ * -ENOENT: no such option; -EINVAL: a bad value. */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_option_set(struct nvmmio_stream_options *options,
+                                                       const char *name, const char *value);
+
+/*
+ * Open `path`.  `options` may be NULL: append to a file that exists.  A file that
+ * a crash left with its size ahead is cut first; without the right to do so, or
+ * while its writer lives in another process, a reader sees it as if it were.
+ *
+ * -ENOENT, -EACCES, -EROFS, -EISDIR, -ELOOP, -EEXIST: as open(2)
+ * -EBUSY       another process writes it
+ * -EOPNOTSUPP  not the medium that was demanded, or a file system on which shared
+ *              mappings are not coherent
+ * -EINVAL      an option is out of range
+ */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_open(const char *path,
+                                                 const struct nvmmio_stream_options *options,
+                                                 struct nvmmio_stream **stream);
+
+/*
+ * Free the handle, also on failure.  The last writer's close cuts the file to its
+ * exact size; durably, if the stream was ever synced.  It syncs nothing else.
+ * -EIO: it could not; what was synced is safe, and the next open tries again.
+ */
+NVMMIO_API int nvmmio_stream_close(struct nvmmio_stream *stream);
+
+/*
+ * Append; returns `bytes`.  On failure nothing is appended.
+ * -ENOSPC, -EFBIG: no room (disk, quota, RLIMIT_FSIZE); the stream goes on when
+ * there is.  -EROFS: opened read-only.  -EIO: what the device answered, or an
+ * earlier failure left the stream in doubt: close it, open it again.
+ */
+NVMMIO_API NVMMIO_CHECKED ssize_t nvmmio_stream_append(struct nvmmio_stream *stream,
+                                                       const void *data, size_t bytes);
+
+/*
+ * Everything whose append returned before this call is durable, and so is the
+ * size.  No system call on memory, one fdatasync on a disk.  The name of a new
+ * file is not part of it: that is the directory's fsync.
+ * -EIO: in doubt, and so is every later append and sync, until it is reopened.
+ */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_sync(struct nvmmio_stream *stream);
+
+/* Begin to write [offset, offset + bytes) to the disk, without waiting and without a promise. */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_flush(struct nvmmio_stream *stream, uint64_t offset,
+                                                  uint64_t bytes);
+
+/*
+ * Read at most `bytes` at `offset`; returns the count, short only at the end of
+ * the stream.  Any handle may.
+ */
+NVMMIO_API NVMMIO_CHECKED ssize_t nvmmio_stream_pread(struct nvmmio_stream *stream, void *buffer,
+                                                      size_t bytes, uint64_t offset);
+
+/*
+ * The same without a copy: the address of [offset, offset + bytes), all of it
+ * within the stream.  It stays readable until this handle is closed, and stays
+ * what it is unless somebody reuses the file; bytes that somebody cuts off, by
+ * truncate or in another program, must not be touched any more (SIGBUS).
+ * -EOPNOTSUPP: not mapped, or past the end: use pread.
+ */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_view(struct nvmmio_stream *stream, uint64_t offset,
+                                                 size_t bytes, const void **address);
+
+/* The stream's size in bytes: what was appended. */
+NVMMIO_API NVMMIO_CHECKED int64_t nvmmio_stream_size(struct nvmmio_stream *stream);
+
+/* The same by name, whoever writes it; of any plain file, its size. */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_stat(const char *path, uint64_t *bytes);
+
+/*
+ * Cut the stream to `bytes`, or extend it by zeros; appends go on from there.
+ * Durable with the next sync.  Not beside reads of the bytes that are cut.
+ */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_truncate(struct nvmmio_stream *stream, uint64_t bytes);
+
+/* Take space for [0, bytes) now; the stream's size does not change. */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_allocate(struct nvmmio_stream *stream, uint64_t bytes);
+
+/* Cut a file that a crash left with its size ahead; 1: it was, 0: there was nothing to do.  -EBUSY:
+ * its writer lives. */
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_recover(const char *path);
+
+struct nvmmio_stream_info {
+    size_t struct_bytes;
+    enum nvmmio_medium medium;
+    enum nvmmio_size size; /* of a writer: EXACT or AHEAD */
+    bool forced;           /* PMEM_IS_PMEM_FORCE=1 made a memory file system count as DAX */
+    bool survives_power;   /* a synced byte survives the loss of power */
+    bool mapped;           /* views are served */
+    bool read_only;
+    bool poisoned;       /* refuses appends until reopened */
+    uint64_t bytes;      /* size of the stream */
+    uint64_t file_bytes; /* size of the file */
+    char why[192];       /* why this medium, in words */
+};
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_info(struct nvmmio_stream *stream,
+                                                 struct nvmmio_stream_info *info);
+
+/* Counters of the file's writers since it was opened in this process. */
+struct nvmmio_stream_stats {
+    size_t struct_bytes;
+    uint64_t appends, appended_bytes;
+    uint64_t syncs;      /* calls */
+    uint64_t fences;     /* fences or fdatasyncs that appends and syncs took */
+    uint64_t grows;      /* times that space was taken */
+    uint64_t recoveries; /* files that were cut after a crash */
+};
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_stats(struct nvmmio_stream *stream,
+                                                  struct nvmmio_stream_stats *stats);
+
 /* ---- What is going on ---------------------------------------------------------------------- */
 
 struct nvmmio_info {

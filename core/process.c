@@ -35,6 +35,7 @@ int nv_process_create(const struct nv_os *os, struct nv_process **process)
     *made->here = HERE;
     made->os = os;
     pthread_mutex_init(&made->mutex, NULL);
+    nv_stream_table_init(&made->streams, os);
     *process = made;
     return 0;
 }
@@ -46,6 +47,7 @@ void nv_process_destroy(struct nv_process *process)
         process->homes = home->next;
         nv_home_abandon(home);
     }
+    nv_stream_table_abandon(&process->streams);
     pthread_mutex_destroy(&process->mutex);
     (void)munmap(process->here, sizeof(uint64_t));
     free(process);
@@ -60,6 +62,7 @@ static void after_fork(void)
             (void)close(home->file.fd);
             home->file.fd = -1; /* the child of a child must not close somebody else's */
         }
+    nv_stream_table_forked(&default_process->streams);
 }
 
 static void make_default(void)
@@ -89,6 +92,11 @@ int nv_process_default(struct nv_process **process)
 const struct nv_os *nv_process_os(const struct nv_process *process)
 {
     return process->os;
+}
+
+struct nv_stream_table *nv_process_streams(struct nv_process *process)
+{
+    return &process->streams;
 }
 
 bool nv_process_here(const struct nv_process *process)

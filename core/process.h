@@ -21,6 +21,13 @@ void nv_process_destroy(struct nv_process *process);
 /* The library's own, on nv_os_posix. */
 int nv_process_default(struct nv_process **process);
 
+struct nv_stream_table;
+struct nv_stream_table *nv_process_streams(struct nv_process *process);
+
+/* nvmmio_stream_open by `process`. */
+int nv_process_stream_open(struct nv_process *process, const char *path,
+                           const struct nvmmio_stream_options *options, struct nvmmio_stream **out);
+
 /* nvmmio_open, nvmmio_check, nvmmio_recover, nvmmio_rename, nvmmio_unlink as done by `process`. */
 int nv_open(struct nv_process *process, const char *path, const struct nvmmio_options *options,
             struct nvmmio **out);

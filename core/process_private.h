@@ -3,11 +3,13 @@
 #define NV_PROCESS_PRIVATE_H
 
 #include "core/home.h"
+#include "core/stream.h"
 
 struct nv_process {
     const struct nv_os *os;
     pthread_mutex_t mutex; /* guards the table and the references in it */
     struct nv_home *homes;
+    struct nv_stream_table streams;
     uint64_t *here; /* reads as 0 in a child */
 };
 
