@@ -183,9 +183,7 @@ static int probe(struct nv_stream_file *file, struct nv_file *on, enum nvmmio_me
         return 0;
     const int error = nv_medium_probe(on, wanted, &file->probe);
     file->probed = !error;
-    return error ? nv_fail(error, "the medium %s cannot be had: %s", nvmmio_medium_name(wanted),
-                           file->probe.why)
-                 : 0;
+    return error ? nv_fail(error, "this medium cannot be had: %s", file->probe.why) : 0;
 }
 
 /* ---- a writer ------------------------------------------------------------------------------ */
