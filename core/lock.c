@@ -71,6 +71,15 @@ static int try_level(struct nvmmio *handle, enum nv_level level, uint32_t *rival
     return error;
 }
 
+/* The locked instruction by which the writer's word is given up or lowered comes next: it is the
+ * fence for what this thread stored, to home and to the log. */
+static void release_stores(struct nv_home *home)
+{
+    home->medium.ops->release(&home->medium);
+    if (home->log.open && home->log.medium.ops != home->medium.ops)
+        home->log.medium.ops->release(&home->log.medium);
+}
+
 /* Is the rival dead?  True: something changed, try again. */
 static bool bury(struct nvmmio *handle, uint32_t rival, int *error)
 {
@@ -79,7 +88,7 @@ static bool bury(struct nvmmio *handle, uint32_t rival, int *error)
     enum nv_burial burial = nv_share_bury(&home->share, rival, handle->slot);
     if (burial == NV_BURIAL_INHERITED) {
         *error = nv_take_over(home);
-        home->medium.ops->release(&home->medium);
+        release_stores(home);
         nv_share_writer_release(&home->share);
     }
     pthread_mutex_unlock(&home->mutex);
@@ -164,7 +173,7 @@ void nv_lock_lower(struct nvmmio *handle, enum nv_level level)
         return;
     if (level == NV_LEVEL_RESERVED && handle->writing > NV_LEVEL_RESERVED) {
         handle->writing = NV_LEVEL_RESERVED;
-        home->medium.ops->release(&home->medium);
+        release_stores(home);
         nv_share_writer_lower(&home->share, handle->slot);
     }
     if (level == NV_LEVEL_SHARED && !handle->reading && handle->writing != NV_LEVEL_NONE) {
@@ -173,7 +182,7 @@ void nv_lock_lower(struct nvmmio *handle, enum nv_level level)
         handle->reading = true;
     }
     if (handle->writing != NV_LEVEL_NONE && level < NV_LEVEL_RESERVED) {
-        home->medium.ops->release(&home->medium);
+        release_stores(home);
         handle->writing = NV_LEVEL_NONE;
         nv_share_writer_release(&home->share);
     }

@@ -104,6 +104,12 @@ static void nothing_is_lost_on_page(void **state)
     nothing_is_lost(SIM_PAGE);
 }
 
+static void nothing_is_lost_on_both(void **state)
+{
+    (void)state;
+    nothing_is_lost(SIM_MIXED);
+}
+
 static void a_missing_step_is_noticed(enum sim_semantics semantics, enum sim_step step)
 {
     struct explore *at = malloc(sizeof *at);
@@ -158,6 +164,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_on_dax),
         cmocka_unit_test(nothing_is_lost_on_page),
+        cmocka_unit_test(nothing_is_lost_on_both),
         cmocka_unit_test(missing_fences_are_noticed),
         cmocka_unit_test(missing_flushes_are_noticed),
         cmocka_unit_test(missing_releases_are_noticed),

@@ -207,18 +207,19 @@ static uint64_t doubt(const struct run *run, uint32_t file)
     return states | UINT64_C(1) << next;
 }
 
-/* `chosen` is what readers see from now on; what was in doubt beside it can't come back. */
-static void decide(struct run *run, uint32_t file, uint64_t states, bool recovered)
+/* One of `matches`, which are equal, is what readers see from now on; what was in doubt beside them
+ * can't come back. */
+static void decide(struct run *run, uint32_t file, uint64_t states, uint64_t matches,
+                   bool recovered)
 {
     struct allowed_file *allowed = &run->model->now.files[file];
-    uint64_t chosen = run->model->files[file].visible;
     uint32_t next = run->committing[file];
-    bool new_one = next != SIM_NONE && chosen == UINT64_C(1) << next;
+    bool new_one = next != SIM_NONE && matches == UINT64_C(1) << next;
     if (recovered || (new_one && run->commit_waits[file]))
-        *allowed = (struct allowed_file){.states = chosen, .absent = allowed->absent && !new_one};
+        *allowed = (struct allowed_file){.absent = allowed->absent && !new_one};
     else
-        allowed->states &= ~(states & ~chosen);
-    allowed->states |= chosen;
+        allowed->states &= ~states;
+    allowed->states |= matches;
     run->deciding[file] = false;
 }
 
@@ -273,7 +274,7 @@ static void settle(struct run *run)
             run_fail(run, "after a death: %s", text);
             return;
         }
-        decide(run, f, states, recovered);
+        decide(run, f, states, matches[f], recovered);
         run_note(run);
         if (recovered)
             model->files[f].poisoned = model->files[f].suspect = false;

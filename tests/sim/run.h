@@ -69,6 +69,26 @@ const struct content *run_seen(struct run *run, const struct run_handle *handle)
  * run has failed. */
 bool run_excused(struct run *run, const struct run_handle *handle, const char *what, ssize_t error,
                  bool busy);
+
+static inline struct model_file *run_file(struct run *run, const struct run_handle *handle)
+{
+    return &run->model->files[handle->file];
+}
+
+/* ---- run_transaction.c --------------------------------------------------------------- */
+
+void run_write(struct run *run, struct run_handle *handle, const struct op *op);
+void run_truncate(struct run *run, struct run_handle *handle, uint32_t bytes);
+void run_allocate(struct run *run, struct run_handle *handle, uint32_t bytes);
+void run_sync(struct run *run, struct run_handle *handle);
+void run_seal(struct run *run, struct run_handle *handle);
+/* What is sealed; `waits`: until it is durable. */
+void run_commit(struct run *run, struct run_handle *handle, bool waits);
+void run_rollback(struct run *run, struct run_handle *handle);
+void run_flush(struct run *run, struct run_handle *handle);
+void run_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level);
+void run_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lock level);
+
 /* The engine's notion of the stage, where the contract leaves it open. */
 void run_follow_stage(struct run_handle *handle);
 /* A state that the operation under way may commit; false: there are too many states. */

@@ -6,8 +6,6 @@
 #include "core/base.h"
 #include "tests/sim/run.h"
 
-#define MODEL_BYTES_MAX 1000000u
-
 /* ---- who is in whose way ------------------------------------------------------------- */
 
 bool run_others(const struct run *run, const struct run_handle *handle, enum presence what)
@@ -32,21 +30,16 @@ bool run_others(const struct run *run, const struct run_handle *handle, enum pre
     return false;
 }
 
-static struct model_file *file_of(struct run *run, const struct run_handle *handle)
-{
-    return &run->model->files[handle->file];
-}
-
 const struct content *run_seen(struct run *run, const struct run_handle *handle)
 {
-    const struct model_file *file = file_of(run, handle);
+    const struct model_file *file = run_file(run, handle);
     return handle->stage != NVMMIO_CLEAN ? &handle->staged : &file->states[model_visible(file)];
 }
 
 bool run_excused(struct run *run, const struct run_handle *handle, const char *what, ssize_t error,
                  bool busy)
 {
-    struct model_file *file = file_of(run, handle);
+    struct model_file *file = run_file(run, handle);
     bool fired = run_fired(run);
     if (fired)
         file->suspect = true;
@@ -67,7 +60,7 @@ bool run_excused(struct run *run, const struct run_handle *handle, const char *w
 /* What a new handle sees is one of the states that the file may be in. */
 static void check_opened(struct run *run, struct run_handle *handle, uint64_t states, bool first)
 {
-    struct model_file *file = file_of(run, handle);
+    struct model_file *file = run_file(run, handle);
     struct allowed_file *allowed = &run->model->now.files[handle->file];
     ssize_t got = run_read_all(run, handle->handle);
     if (got < 0) {
@@ -131,7 +124,7 @@ static void do_open(struct run *run, uint32_t index, const struct op *op)
 void run_close(struct run *run, uint32_t index)
 {
     struct run_handle *handle = &run->handles[index];
-    struct model_file *file = file_of(run, handle);
+    struct model_file *file = run_file(run, handle);
     struct allowed_file *allowed = &run->model->now.files[handle->file];
     bool sealed = handle->stage == NVMMIO_SEALED && !handle->broken;
     if (sealed) {
@@ -172,7 +165,7 @@ static void do_read(struct run *run, struct run_handle *handle, uint32_t offset,
                           handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
-    if (handle->broken || file_of(run, handle)->unknown)
+    if (handle->broken || run_file(run, handle)->unknown)
         return;
     const struct content *content = run_seen(run, handle);
     size_t want = offset < content->bytes ? nv_min(bytes, content->bytes - offset) : 0;
@@ -192,11 +185,11 @@ static void do_read_all(struct run *run, struct run_handle *handle)
                           handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_EXCLUSIVE));
         return;
     }
-    if (handle->broken || file_of(run, handle)->unknown ||
+    if (handle->broken || run_file(run, handle)->unknown ||
         content_equal(run_seen(run, handle), run->buffer, (size_t)got))
         return;
     char text[512];
-    struct model_file *file = file_of(run, handle);
+    struct model_file *file = run_file(run, handle);
     model_explain(file, file->visible, run->buffer, (size_t)got, text, sizeof text);
     run_fail(run, "the whole file reads otherwise: %s", text);
 }
@@ -207,7 +200,7 @@ static void do_view(struct run *run, struct run_handle *handle, uint32_t offset,
     if (handle->asked < NVMMIO_SHARED)
         return;
     int error = nvmmio_view(handle->handle, offset, bytes, &address);
-    if (error == -EOPNOTSUPP || handle->broken || file_of(run, handle)->unknown)
+    if (error == -EOPNOTSUPP || handle->broken || run_file(run, handle)->unknown)
         return;
     if (error) {
         (void)run_excused(run, handle, "view", error, false);
@@ -217,277 +210,6 @@ static void do_view(struct run *run, struct run_handle *handle, uint32_t offset,
     if (offset > content->bytes || bytes > content->bytes - offset ||
         (bytes && memcmp(address, content->data + offset, bytes) != 0))
         run_fail(run, "view of [%u, +%u) shows other bytes", offset, bytes);
-}
-
-/* ---- staging ------------------------------------------------------------------------- */
-
-/* The first change of a transaction goes on from what is committed; a later one takes a seal back.
- */
-static void begin_change(struct run *run, struct run_handle *handle)
-{
-    if (handle->stage == NVMMIO_CLEAN)
-        content_copy(&handle->staged, run_seen(run, handle));
-    if (handle->stage == NVMMIO_SEALED)
-        handle->waiting = true;
-    handle->stage = NVMMIO_STAGED;
-}
-
-void run_follow_stage(struct run_handle *handle)
-{
-    enum nvmmio_stage stage = nvmmio_stage(handle->handle);
-    if (handle->stage == NVMMIO_SEALED && stage == NVMMIO_STAGED)
-        handle->waiting = true;
-    if (stage == NVMMIO_CLEAN && handle->stage != NVMMIO_CLEAN)
-        run_end_transaction(handle);
-    handle->stage = stage;
-}
-
-static bool change_refused(struct run *run, struct run_handle *handle, const char *what,
-                           ssize_t error)
-{
-    struct model_file *file = file_of(run, handle);
-    if (handle->read_only) {
-        if (error != -EROFS && !run_fired(run) && !file->suspect)
-            run_fail(run, "%s by a read-only handle answers %zd", what, error);
-        return true;
-    }
-    if (error >= 0) {
-        if (handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_WRITER_SURELY))
-            run_fail(run, "%s succeeds beside another transaction", what);
-        if (file->poisoned)
-            run_fail(run, "%s succeeds after a commit that is in doubt", what);
-        return false;
-    }
-    bool busy = (handle->stage == NVMMIO_CLEAN && run_others(run, handle, HAS_WRITER)) ||
-                handle->stage == NVMMIO_PREPARED;
-    /* Nothing of it is staged; but a transaction may have begun. */
-    if (handle->stage == NVMMIO_CLEAN)
-        content_copy(&handle->staged, run_seen(run, handle));
-    if (run_excused(run, handle, what, error, busy))
-        run_follow_stage(handle);
-    return true;
-}
-
-static void do_write(struct run *run, struct run_handle *handle, const struct op *op)
-{
-    if (op->offset + op->bytes > MODEL_BYTES_MAX)
-        return;
-    uint8_t *data = run_buffer(run, op->bytes + 1);
-    content_fill(data, op->bytes, op->seed, run_seen(run, handle), op->offset);
-    ssize_t got = nvmmio_pwrite(handle->handle, data, op->bytes, op->offset);
-    if (change_refused(run, handle, "pwrite", got))
-        return;
-    if (got != (ssize_t)op->bytes)
-        run_fail(run, "pwrite of %u bytes answers %zd", op->bytes, got);
-    if (op->bytes == 0 && handle->stage == NVMMIO_CLEAN) {
-        run_follow_stage(handle);
-        return;
-    }
-    begin_change(run, handle);
-    content_write(&handle->staged, data, op->bytes, op->offset);
-}
-
-static void do_truncate(struct run *run, struct run_handle *handle, uint32_t bytes)
-{
-    int error = nvmmio_truncate(handle->handle, bytes);
-    if (change_refused(run, handle, "truncate", error))
-        return;
-    if (handle->stage == NVMMIO_CLEAN && run_seen(run, handle)->bytes == bytes) {
-        run_follow_stage(handle);
-        return;
-    }
-    begin_change(run, handle);
-    content_truncate(&handle->staged, bytes);
-}
-
-static void do_allocate(struct run *run, struct run_handle *handle, uint32_t bytes)
-{
-    int error = nvmmio_allocate(handle->handle, bytes);
-    if (!change_refused(run, handle, "allocate", error))
-        run_follow_stage(handle);
-}
-
-/* ---- the end of a transaction -------------------------------------------------------- */
-
-bool run_announce(struct run *run, struct run_handle *handle)
-{
-    uint32_t state = model_state(run->model, handle->file, &handle->staged);
-    if (state == MODEL_STATES)
-        return false;
-    handle->sealed = state;
-    return true;
-}
-
-static void committing(struct run *run, const struct run_handle *handle, bool waits)
-{
-    run->committing[handle->file] = handle->sealed;
-    run->commit_waits[handle->file] = waits;
-    run->model->now.files[handle->file].states |= UINT64_C(1) << handle->sealed;
-    run_note(run);
-}
-
-void run_committed(struct run *run, struct run_handle *handle, bool waited)
-{
-    struct allowed_file *allowed = &run->model->now.files[handle->file];
-    uint64_t state = UINT64_C(1) << handle->sealed;
-    file_of(run, handle)->visible = state;
-    if (waited)
-        *allowed = (struct allowed_file){.states = state};
-    allowed->states |= state;
-    handle->waiting |=
-        handle->asked == NVMMIO_RESERVED; /* EXCLUSIVE stays with what was asked for */
-    run_end_transaction(handle);
-}
-
-/* It was not, and can't come back. */
-static void not_committed(struct run *run, const struct run_handle *handle)
-{
-    struct allowed_file *allowed = &run->model->now.files[handle->file];
-    allowed->states &= ~(UINT64_C(1) << handle->sealed);
-}
-
-void run_failed_commit(struct run *run, struct run_handle *handle, const char *what, int error,
-                       bool busy)
-{
-    struct model_file *file = file_of(run, handle);
-    if (!run_excused(run, handle, what, error, busy))
-        return;
-    if (error == -EBUSY || (error == -ENOSPC && !run_fired(run))) {
-        not_committed(run, handle);
-        handle->waiting |= handle->stage != NVMMIO_CLEAN;
-    } else {
-        handle->broken = true;
-        file->suspect = true;
-        run->model->now.files[handle->file].torn |= handle->stage == NVMMIO_SEALED;
-    }
-}
-
-static void do_sync(struct run *run, struct run_handle *handle)
-{
-    bool sealed = handle->stage == NVMMIO_SEALED;
-    bool staged = handle->stage == NVMMIO_STAGED;
-    if (handle->stage == NVMMIO_PREPARED || (staged && !run_announce(run, handle)))
-        return;
-    if (sealed || staged)
-        committing(run, handle, true);
-    int error = nvmmio_sync(handle->handle);
-    if (!sealed && !staged && error)
-        (void)run_excused(run, handle, "sync of nothing", error, false);
-    else if (error)
-        run_failed_commit(run, handle, "sync", error, run_others(run, handle, HAS_READER));
-    else if (sealed || staged)
-        run_committed(run, handle, true);
-}
-
-static void do_seal(struct run *run, struct run_handle *handle)
-{
-    if (handle->stage != NVMMIO_STAGED || !run_announce(run, handle))
-        return;
-    committing(run, handle, false);
-    int error = nvmmio_seal(handle->handle);
-    if (error) {
-        run_failed_commit(run, handle, "seal", error, run_others(run, handle, HAS_READER));
-        return;
-    }
-    handle->stage = NVMMIO_SEALED;
-}
-
-static void do_commit(struct run *run, struct run_handle *handle, bool waits)
-{
-    if (handle->stage != NVMMIO_SEALED)
-        return;
-    if (!waits)
-        run->model->now.files[handle->file].torn = true;
-    committing(run, handle, waits);
-    int error = waits ? nvmmio_commit(handle->handle) : nvmmio_apply(handle->handle);
-    if (error)
-        run_failed_commit(run, handle, waits ? "commit" : "apply", error, false);
-    else
-        run_committed(run, handle, waits);
-    if (!error && handle->asked < NVMMIO_EXCLUSIVE)
-        handle->waiting = true; /* locks stay */
-}
-
-static void do_rollback(struct run *run, struct run_handle *handle)
-{
-    if (handle->stage == NVMMIO_PREPARED)
-        return;
-    bool sealed = handle->stage == NVMMIO_SEALED;
-    int error = nvmmio_rollback(handle->handle);
-    if (error) {
-        (void)run_excused(run, handle, "rollback", error, false);
-        return;
-    }
-    if (sealed && !handle->broken)
-        not_committed(run, handle);
-    if (!handle->broken)
-        run_end_transaction(handle);
-}
-
-static void do_flush(struct run *run, struct run_handle *handle)
-{
-    struct model_file *file = file_of(run, handle);
-    int error = nvmmio_flush(handle->handle);
-    if (error == -EROFS && handle->read_only)
-        return;
-    if (error) {
-        (void)run_excused(run, handle, "flush", error,
-                          run_others(run, handle, HAS_WRITER) || handle->stage != NVMMIO_CLEAN);
-        return;
-    }
-    if (file->poisoned || file->suspect)
-        return;
-    struct allowed_file *allowed = &run->model->now.files[handle->file];
-    bool absent = allowed->absent;
-    *allowed = (struct allowed_file){
-        .states = file->visible, .states_super = file->visible, .absent = absent};
-}
-
-static void do_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level)
-{
-    if (handle->read_only && level > NVMMIO_SHARED)
-        return;
-    bool busy = level == NVMMIO_SHARED ? run_others(run, handle, HAS_EXCLUSIVE)
-                                       : run_others(run, handle, HAS_WRITER);
-    busy = busy || (level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER));
-    int error = nvmmio_lock(handle->handle, level, 0);
-    if (error && !run_excused(run, handle, "lock", error, busy))
-        return;
-    if (!error && level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER))
-        run_fail(run, "EXCLUSIVE is given beside a reader");
-    if (!error && level >= NVMMIO_RESERVED && run_others(run, handle, HAS_WRITER_SURELY))
-        run_fail(run, "RESERVED is given twice");
-    if (error && level == NVMMIO_EXCLUSIVE && !run_others(run, handle, HAS_WRITER)) {
-        handle->waiting = true;
-        level = NVMMIO_RESERVED;
-        error = 0;
-    }
-    if (!error && level > handle->asked)
-        handle->asked = level;
-}
-
-static void do_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lock level)
-{
-    if (handle->stage == NVMMIO_PREPARED)
-        return;
-    bool sealed = handle->stage == NVMMIO_SEALED;
-    bool held = handle->asked || handle->waiting || handle->stage != NVMMIO_CLEAN;
-    if (sealed) {
-        run->model->now.files[handle->file].torn = true;
-        committing(run, handle, false);
-    }
-    int error = nvmmio_unlock(handle->handle, level);
-    if (error) {
-        run_failed_commit(run, handle, "unlock", error, false);
-        return;
-    }
-    if (handle->broken)
-        return;
-    if (sealed)
-        run_committed(run, handle, false);
-    handle->stage = NVMMIO_CLEAN;
-    handle->waiting = false;
-    handle->asked = held ? level : NVMMIO_UNLOCKED;
 }
 
 /* ---- trouble ------------------------------------------------------------------------- */
@@ -562,7 +284,7 @@ void run_op(struct run *run, const struct op *op)
         return;
     bool ends = op->kind == OP_SYNC || op->kind == OP_PREPARE || op->kind == OP_SYNC_MANY;
     bool changes = op->kind == OP_WRITE || op->kind == OP_TRUNCATE || op->kind == OP_ALLOCATE;
-    if ((handle->read_only && ends) || (file_of(run, handle)->unknown && (ends || changes)))
+    if ((handle->read_only && ends) || (run_file(run, handle)->unknown && (ends || changes)))
         return;
     switch (op->kind) {
     case OP_READ:
@@ -575,37 +297,37 @@ void run_op(struct run *run, const struct op *op)
         do_view(run, handle, op->offset, op->bytes);
         break;
     case OP_WRITE:
-        do_write(run, handle, op);
+        run_write(run, handle, op);
         break;
     case OP_TRUNCATE:
-        do_truncate(run, handle, op->bytes);
+        run_truncate(run, handle, op->bytes);
         break;
     case OP_ALLOCATE:
-        do_allocate(run, handle, op->bytes);
+        run_allocate(run, handle, op->bytes);
         break;
     case OP_SYNC:
-        do_sync(run, handle);
+        run_sync(run, handle);
         break;
     case OP_ROLLBACK:
-        do_rollback(run, handle);
+        run_rollback(run, handle);
         break;
     case OP_SEAL:
-        do_seal(run, handle);
+        run_seal(run, handle);
         break;
     case OP_COMMIT:
-        do_commit(run, handle, true);
+        run_commit(run, handle, true);
         break;
     case OP_APPLY:
-        do_commit(run, handle, false);
+        run_commit(run, handle, false);
         break;
     case OP_FLUSH:
-        do_flush(run, handle);
+        run_flush(run, handle);
         break;
     case OP_LOCK:
-        do_lock(run, handle, (enum nvmmio_lock)op->number);
+        run_lock(run, handle, (enum nvmmio_lock)op->number);
         break;
     case OP_UNLOCK:
-        do_unlock(run, handle, (enum nvmmio_lock)op->number);
+        run_unlock(run, handle, (enum nvmmio_lock)op->number);
         break;
     case OP_PREPARE:
         run_prepare(run, process->sim, op);
