@@ -92,6 +92,28 @@ static void roll_back(struct nvmmio *handle)
         return; /* the error that led here is the one to report */
 }
 
+/* Whether recovery may find one of them prepared: its record, or its outcome, is in doubt. */
+static bool in_doubt(const struct multi *multi)
+{
+    bool doubt = false;
+    for (size_t i = 0; i < multi->count; i++)
+        doubt |= atomic_load(&multi->handles[i]->home->share.shared->health) != NV_HEALTH_GOOD;
+    return doubt;
+}
+
+/* All are rolled back, durably.  The super file goes first: through the children it is found again,
+ * and children without it are found through their homes. */
+static void remove_decision(const struct nv_os *os, const struct multi *multi)
+{
+    int error = os->unlink(os, multi->super);
+    if (!error || error == -ENOENT)
+        error = os->sync_directory(os, multi->super);
+    if (error)
+        return; /* whoever opens the files next does it */
+    for (size_t i = 0; i < multi->count; i++)
+        (void)os->unlink(os, multi->children[i]);
+}
+
 static int commit_many(const struct nv_os *os, struct multi *multi)
 {
     bool decided = false;
@@ -114,9 +136,9 @@ static int commit_many(const struct nv_os *os, struct multi *multi)
     if (!decided) {
         for (size_t i = 0; i < multi->count; i++)
             roll_back(multi->handles[i]); /* all, lest a part of it is committed later */
-        for (size_t i = 0; i < multi->count; i++)
-            (void)os->unlink(os, multi->children[i]);
-        (void)os->unlink(os, multi->super);
+        /* In doubt, it is the super file by which recovery rolls back: that removes it then. */
+        if (!in_doubt(multi))
+            remove_decision(os, multi);
     }
     return error;
 }

@@ -23,6 +23,8 @@ struct check {
     struct content exact[PROGRAM_FILES]; /* what was read, when no state says it */
     uint8_t *buffer;
     size_t buffer_bytes;
+    struct nv_process *process; /* of the recovery before, if it left nothing in it; or NULL */
+    const struct nv_os *process_os;
     char failure[1024];
 };
 

@@ -24,7 +24,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define BUDGET 40000u
 #else
-#define BUDGET 500000u
+#define BUDGET 300000u
 #endif
 #define MUTANT_BUDGET 100000u
 #define HANG_SECONDS 600u
@@ -67,7 +67,8 @@ static bool explore(struct explore *explore, uint64_t seed, uint64_t budget,
     return true;
 }
 
-static void nothing_is_lost(enum sim_semantics semantics)
+/* True: from `seed` on, `budget` images at least show nothing wrong. */
+static bool passes(enum sim_semantics semantics, uint64_t seed, uint64_t budget)
 {
     struct explore *at = malloc(sizeof *at);
     struct program program;
@@ -78,7 +79,7 @@ static void nothing_is_lost(enum sim_semantics semantics)
     assert_non_null(at);
     explore_init(at, &options);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    bool fine = explore(at, 1, BUDGET, &program);
+    bool fine = explore(at, seed, budget, &program);
     clock_gettime(CLOCK_MONOTONIC, &end);
     report_counts(stderr, at,
                   (double)(end.tv_sec - begin.tv_sec) +
@@ -89,25 +90,40 @@ static void nothing_is_lost(enum sim_semantics semantics)
     }
     explore_free(at);
     free(at);
-    assert_true(fine);
+    return fine;
 }
 
 static void nothing_is_lost_on_dax(void **state)
 {
     (void)state;
-    nothing_is_lost(SIM_DAX);
+    assert_true(passes(SIM_DAX, 1, BUDGET));
 }
 
 static void nothing_is_lost_on_page(void **state)
 {
     (void)state;
-    nothing_is_lost(SIM_PAGE);
+    assert_true(passes(SIM_PAGE, 1, BUDGET));
 }
 
 static void nothing_is_lost_on_both(void **state)
 {
     (void)state;
-    nothing_is_lost(SIM_MIXED);
+    assert_true(passes(SIM_MIXED, 1, BUDGET));
+}
+
+/* Programs in which something was found once. */
+static void what_was_found_stays_mended(void **state)
+{
+    static const struct {
+        enum sim_semantics semantics;
+        uint64_t seed;
+    } found[] = {
+        {SIM_MIXED, 17}, /* both headers of a log torn: its stores were not covered by a release */
+        {SIM_DAX, 100506}, /* a failed sync_many left its super file, with no way to find it */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof found / sizeof found[0]; i++)
+        assert_true(passes(found[i].semantics, found[i].seed, 1));
 }
 
 static void a_missing_step_is_noticed(enum sim_semantics semantics, enum sim_step step)
@@ -162,6 +178,7 @@ int main(int argc, char **argv)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_found_stays_mended),
         cmocka_unit_test(nothing_is_lost_on_dax),
         cmocka_unit_test(nothing_is_lost_on_page),
         cmocka_unit_test(nothing_is_lost_on_both),
