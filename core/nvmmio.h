@@ -195,7 +195,9 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_flush(struct nvmmio *handle);
  * Commit the transactions of `count` handles, on as many files, as one.  The
  * decision is a file "<first home>-nvmmio-multi-<random>": while it exists,
  * recovery takes all of them back, once it is gone, it commits all of them.  A
- * failure after the first lock rolls all of them back.
+ * failure rolls all of them back; but -EIO leaves it in doubt, for all of them
+ * alike: one whose outcome could not be written serves nobody until it is opened
+ * again, and the others may show the commit already.
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_sync_many(struct nvmmio *const handles[], size_t count);
 

@@ -278,15 +278,17 @@ static enum head_state head_state(const struct nv_home *home, const uint8_t *raw
 {
     const struct nv_header *header = &home->log.header;
     uint8_t marked[HEAD_BYTES];
+    uint8_t cut[HEAD_BYTES] = {0}; /* marked when the file was shorter, and grown since */
     bool all_marked = true;
     bool all_content = true;
     nv_home_raw_head(home, header->head, header->base_bytes, marked);
+    memcpy(cut, marked, (size_t)nv_min(HEAD_BYTES, header->base_bytes));
     /* Behind the end of the file there is nothing to tell: its growth may have been lost. */
     for (size_t i = 0; i < HEAD_BYTES && i < file_bytes; i += sizeof(uint64_t)) {
         size_t bytes = (size_t)nv_min(sizeof(uint64_t), file_bytes - i);
         bool is_marked = memcmp(raw + i, marked + i, bytes) == 0;
         bool is_content = memcmp(raw + i, header->head + i, bytes) == 0;
-        if (!is_marked && !is_content)
+        if (!is_marked && !is_content && memcmp(raw + i, cut + i, bytes) != 0)
             return still_marked(header, raw) ? HEAD_CHANGED : HEAD_FOREIGN;
         all_marked = all_marked && is_marked;
         all_content = all_content && is_content;

@@ -56,8 +56,8 @@ struct model_file {
     uint32_t members; /* handles that are open */
     bool poisoned;    /* must refuse writes until every handle is closed */
     bool suspect;     /* a fault hit it: any call may fail with -EIO until then */
-    bool
-        unknown; /* a close by a handle with a seal failed: which state shows, only an open tells */
+    bool unknown;     /* which state shows only an open by the first one tells: a close with a seal
+                       * failed, or a commit over several files */
 };
 
 struct model {

@@ -167,6 +167,8 @@ void run_sync_many(struct run *run, const struct op *op)
             run_failed_commit(run, two[i], "sync_many", error, busy);
             if (!two[i]->broken)
                 run_follow_stage(two[i]);
+            else /* it may have failed behind the decision */
+                model->files[two[i]->file].unknown = true;
         }
     }
     if (!run_fired(run))
