@@ -138,16 +138,23 @@ static void complete(struct nv_scan *scan, struct nv_run *run, uint32_t segment,
     }
 }
 
-static int scan_segment(struct nv_log *log, uint32_t segment, uint64_t limit, struct nv_scan *scan,
-                        struct nv_parsed *parsed, uint64_t *prepare_seq)
+struct bounds {
+    uint64_t file_bytes;
+    uint64_t seq_max; /* what lies behind a gap does not count */
+};
+
+static int scan_segment(struct nv_log *log, uint32_t segment, const struct bounds *bounds,
+                        struct nv_scan *scan, struct nv_parsed *parsed, uint64_t *prepare_seq)
 {
     struct nv_run *run = &scan->runs[segment];
     struct walk walk = {0};
     uint64_t offset = nv_segment_start(log, segment);
+    uint64_t limit = segment_limit(log, segment, bounds->file_bytes);
     run->first = run->end = offset;
     for (;;) {
         int error = nv_log_read(log, offset, limit, walk.chain, parsed);
-        if (error == -ENODATA || (!error && !fits(run, &walk, &parsed->line)))
+        if (error == -ENODATA ||
+            (!error && (!fits(run, &walk, &parsed->line) || parsed->line.seq > bounds->seq_max)))
             break;
         if (error)
             return error;
@@ -206,7 +213,8 @@ static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit,
     return 0;
 }
 
-static int check_covered(const struct nv_scan *scan)
+/* The first commit that home may lack and the log does not have; 0: it has them all. */
+static uint64_t find_gap(const struct nv_scan *scan)
 {
     uint64_t next = scan->tail + 1;
     for (uint32_t pass = 0; pass < NV_SEGMENTS; pass++)
@@ -215,34 +223,49 @@ static int check_covered(const struct nv_scan *scan)
             if (run->last_seq && run->first_seq <= next && run->last_seq >= next)
                 next = run->last_seq + 1;
         }
-    if (next > scan->last_seq)
-        return 0;
-    return nv_fail(-EUCLEAN,
-                   "the log is damaged: commit %llu, which home may lack, cannot be read; nothing "
-                   "was changed. Restore the log from a copy",
-                   (unsigned long long)next);
+    return scan->any && next <= scan->last_seq ? next : 0;
+}
+
+static int scan_segments(struct nv_log *log, const struct bounds *bounds, struct nv_scan *scan)
+{
+    struct nv_parsed parsed = {.body = NULL};
+    uint64_t prepare_seq = 0;
+    int error = 0;
+    memset(scan, 0, sizeof *scan);
+    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
+        error = scan_segment(log, i, bounds, scan, &parsed, &prepare_seq);
+    free(parsed.body);
+    if (scan->any && log->header.tail > scan->tail && log->header.tail <= scan->last_seq)
+        scan->tail = log->header.tail;
+    /* A prepare counts as open only when it would be the next commit. */
+    if (scan->prepare && prepare_seq != scan->last_seq + 1)
+        scan->prepare = 0;
+    return error;
 }
 
 int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
 {
-    struct nv_parsed parsed = {.body = NULL};
+    struct bounds bounds = {.seq_max = UINT64_MAX};
     struct nv_file_stat stat;
-    uint64_t prepare_seq = 0;
+    uint64_t gap = 0;
     memset(scan, 0, sizeof *scan);
     int error = log->file.os->stat(&log->file, &stat);
     if (!error && log->medium.ops->mapped) /* map all that there is now */
         error = nv_medium_reserve(&log->medium, stat.bytes);
-    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
-        error =
-            scan_segment(log, i, segment_limit(log, i, stat.bytes), scan, &parsed, &prepare_seq);
-    free(parsed.body);
-    if (scan->any && log->header.tail > scan->tail && log->header.tail <= scan->last_seq)
-        scan->tail = log->header.tail;
-    if (!error && scan->any)
-        error = check_covered(scan);
-    /* A prepare counts as open only when it would be the next commit. */
-    if (scan->prepare && prepare_seq != scan->last_seq + 1)
-        scan->prepare = 0;
+    if (error)
+        return error;
+    bounds.file_bytes = stat.bytes;
+    do {
+        error = scan_segments(log, &bounds, scan);
+        gap = error ? 0 : find_gap(scan);
+        if (gap && gap <= scan->durable)
+            return nv_fail(-EUCLEAN,
+                           "the log is damaged: commit %llu, which home may lack, cannot be read; "
+                           "nothing was changed. Restore the log from a copy",
+                           (unsigned long long)gap);
+        /* It was never durable, and so none behind it was: the log ends there. */
+        bounds.seq_max = gap - 1;
+    } while (gap);
     if (!error && !scan->any && !scan->prepare && log->header.state == NV_HEADER_USED)
         error = nv_fail(-EUCLEAN, "the log is damaged: it held commits, and none can be read; "
                                   "nothing was changed. Restore the log from a copy, or move it "

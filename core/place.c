@@ -59,6 +59,20 @@ static int begin(struct nvmmio *handle, uint32_t segment, uint64_t bytes)
     struct nv_home *home = handle->home;
     struct nv_shared *shared = home->share.shared;
     uint64_t needed = shared->log_last[segment];
+    uint64_t applied = atomic_load(&shared->applied);
+    /* Commits that nobody waited for: were they lost, what is overwritten here would be the last
+     * that a power loss leaves of the log. */
+    if (shared->log_durable < applied) {
+        int error = nv_medium_fence(&home->log.medium);
+        if (error) {
+            atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
+            return nv_fail(-EIO,
+                           "the log %s could not be written to its medium (%s). Close the file in "
+                           "every process and open it again to recover",
+                           home->log_path, nvmmio_strerror(error));
+        }
+        shared->log_durable = applied;
+    }
     if (atomic_load(&shared->home_durable) < needed) {
         /* On an instant medium only records of this very segment can still be needed. */
         nv_count(&shared->counters.flush_waits, 1);

@@ -177,6 +177,19 @@ int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress 
 
 /* ---- take-over ---- */
 
+/* What was taken back, or cut off by a death, lies where the next record would: it must not come
+ * again with a loss of power, after others have seen that it is gone. */
+static int erase_ends(struct nv_home *home, const struct nv_scan *scan, uint64_t file_bytes)
+{
+    int error = 0;
+    for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++) {
+        uint64_t end = nv_min(nv_segment_end(&home->log, i), file_bytes);
+        if (scan->runs[i].end + NV_LINE_BYTES <= end)
+            error = nv_log_erase(&home->log, scan->runs[i].end);
+    }
+    return error;
+}
+
 /* A fence that a dead process had begun says nothing: make the accepted records durable again. */
 static int persist_again(struct nv_home *home, const struct nv_scan *scan)
 {
@@ -197,18 +210,20 @@ static int take_over(struct nv_home *home)
         if (error)
             return error;
     }
+    struct nv_file_stat log_stat;
     int error = nv_log_reload(&home->log, home->log_path);
     if (!error)
         error = nv_log_scan(&home->log, &scan);
     if (!error)
         error = nv_prepared_resolve(home, &scan);
-    if (!error && scan.any)
+    if (!error)
+        error = home->log.file.os->stat(&home->log.file, &log_stat);
+    if (!error)
+        error = erase_ends(home, &scan, log_stat.bytes);
+    if (!error)
         error = persist_again(home, &scan);
     if (!error && scan.any)
         error = nv_replay(home, &scan, NULL, NULL);
-    struct nv_file_stat log_stat;
-    if (!error)
-        error = home->log.file.os->stat(&home->log.file, &log_stat);
     if (error || !scan.any)
         return error;
     const struct nv_header *header = &home->log.header;
