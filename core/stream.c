@@ -168,22 +168,21 @@ static int add_end(struct nv_stream_file *file, const struct nv_medium_ops *ops,
     return 0;
 }
 
-int nv_stream_map(struct nv_stream_file *file, struct nv_file *on)
+void nv_stream_map(struct nv_stream_file *file, struct nv_file *on, const struct nv_probe *probe)
 {
     struct nv_stream_end *end = NULL;
-    const int error = add_end(file, file->probe.ops, on, false, &end);
-    if (!error)
+    if (probe->ops->mapped && !add_end(file, probe->ops, on, false, &end))
         atomic_store(&file->reads, end);
-    return error;
 }
 
-static int probe(struct nv_stream_file *file, struct nv_file *on, enum nvmmio_medium wanted)
+static int probe(struct nv_file *on, enum nvmmio_medium wanted, struct nv_probe *out)
 {
-    if (file->probed && (wanted == NVMMIO_MEDIUM_AUTO || wanted == file->probe.ops->kind))
-        return 0;
-    const int error = nv_medium_probe(on, wanted, &file->probe);
-    file->probed = !error;
-    return error ? nv_fail(error, "this medium cannot be had: %s", file->probe.why) : 0;
+    struct nv_probe found;
+    const int error = nv_medium_probe(on, wanted, &found);
+    if (error)
+        return nv_fail(error, "this medium cannot be had: %s", found.why);
+    *out = found;
+    return 0;
 }
 
 /* ---- a writer ------------------------------------------------------------------------------ */
@@ -203,7 +202,7 @@ static int lock_writer(struct nv_file *file)
 static int begin_writing(struct nv_stream_file *file, const struct nvmmio_stream_options *options)
 {
     struct nv_file *on = &file->writer;
-    int error = probe(file, on, options->medium);
+    int error = probe(on, options->medium, &file->write_probe);
     if (error)
         return error;
     error = lock_writer(on);
@@ -213,13 +212,13 @@ static int begin_writing(struct nv_stream_file *file, const struct nvmmio_stream
     error = nv_size_recover(on, &found);
     if (!error && found.ahead)
         file->stats.recoveries++;
+    const struct nv_medium_ops *ops = file->write_probe.ops;
     file->size = options->size;
     if (options->size == NVMMIO_SIZE_AUTO)
-        file->size = file->probe.ops->mapped && file->probe.ops->kind != NVMMIO_MEDIUM_RAM
-                         ? NVMMIO_SIZE_AHEAD
-                         : NVMMIO_SIZE_EXACT;
-    const struct nv_medium_ops *ops =
-        file->size == NVMMIO_SIZE_AHEAD ? file->probe.ops : unmapped(file->probe.ops);
+        file->size =
+            ops->mapped && ops->kind != NVMMIO_MEDIUM_RAM ? NVMMIO_SIZE_AHEAD : NVMMIO_SIZE_EXACT;
+    if (file->size == NVMMIO_SIZE_EXACT)
+        ops = unmapped(ops);
     if (!error)
         error = add_end(file, ops, on, true, &file->stores);
     if (!error && file->size == NVMMIO_SIZE_AHEAD && !ops->mapped && !file->hasher) {
@@ -301,11 +300,13 @@ static int add_reader(struct nv_stream_file *file, const struct nvmmio_stream_op
         try_to_recover(file->table, path);
 
     pthread_mutex_lock(&file->mutex);
-    struct nv_file *on = file->reader.os ? &file->reader : &file->writer;
-    if (!error)
-        error = probe(file, on, options->medium);
-    if (!error && !atomic_load(&file->reads) && file->probe.ops->mapped)
-        (void)nv_stream_map(file, on); /* without it, it is read all the same */
+    if (!error && !file->probe.ops)
+        error = probe(&file->reader, options->medium, &file->probe);
+    else if (!error && options->medium != NVMMIO_MEDIUM_AUTO &&
+             options->medium != file->probe.ops->kind)
+        error = nv_fail(-EOPNOTSUPP, "%s is open on another medium", path);
+    if (!error && !atomic_load(&file->reads))
+        nv_stream_map(file, &file->reader, &file->probe);
     pthread_mutex_unlock(&file->mutex);
     return error;
 }
@@ -434,16 +435,17 @@ int nv_stream_info(struct nvmmio_stream *stream, struct nvmmio_stream_info *info
     if (error)
         return error;
     pthread_mutex_lock(&file->mutex);
-    info->medium = file->probe.ops->kind;
+    const struct nv_probe *probe = stream->read_only ? &file->probe : &file->write_probe;
+    info->medium = probe->ops->kind;
     info->size = file->writers ? file->size : NVMMIO_SIZE_AUTO;
-    info->forced = file->probe.forced;
-    info->survives_power = file->probe.survives_power;
-    info->mapped = file->probe.ops->mapped;
+    info->forced = probe->forced;
+    info->survives_power = probe->survives_power;
+    info->mapped = probe->ops->mapped;
     info->read_only = stream->read_only;
     info->poisoned = atomic_load(&file->poisoned);
     info->bytes = (uint64_t)bytes;
     info->file_bytes = stat.bytes;
-    nv_text_copy(info->why, sizeof(info->why), file->probe.why);
+    nv_text_copy(info->why, sizeof(info->why), probe->why);
     pthread_mutex_unlock(&file->mutex);
     return 0;
 }

@@ -49,8 +49,8 @@ struct nv_stream_file {
     pthread_mutex_t syncing; /* before mutex: one sync at a time */
     uint32_t writers;
     struct nv_file reader, writer; /* os NULL: not open */
-    struct nv_probe probe;
-    bool probed;
+    struct nv_probe probe;         /* of the readers; ops NULL: not asked yet */
+    struct nv_probe write_probe;   /* of the writers */
     struct nv_stream_end *ends;
     struct nv_stream_end *stores; /* of the writers */
     /* What reads are served from; NULL: pread alone. */
@@ -95,8 +95,8 @@ void nv_stream_stats(struct nvmmio_stream *stream, struct nvmmio_stream_stats *s
 int nv_stream_recover(struct nv_stream_table *table, const char *path);
 int nv_stream_stat(struct nv_stream_table *table, const char *path, uint64_t *bytes);
 
-/* Under the mutex: a mapping for readers, through descriptor `on`. */
-int nv_stream_map(struct nv_stream_file *file, struct nv_file *on);
+/* Under the mutex: a mapping for readers through descriptor `on`, where there can be one. */
+void nv_stream_map(struct nv_stream_file *file, struct nv_file *on, const struct nv_probe *probe);
 
 /* ---- stream_write.c: by handles that may write -------------------------------------------- */
 

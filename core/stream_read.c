@@ -80,13 +80,12 @@ ssize_t nv_stream_pread(struct nvmmio_stream *stream, void *buffer, size_t bytes
     return on->os->pread(on, buffer, bytes, offset);
 }
 
-/* A writer through the kernel has no map until somebody wants one. */
+/* A writer through the kernel has no map until it wants one. */
 static void make_map(struct nv_stream_file *file)
 {
     pthread_mutex_lock(&file->mutex);
-    struct nv_file *on = file->writer.os ? &file->writer : &file->reader;
-    if (!atomic_load(&file->reads) && file->probed && file->probe.ops->mapped)
-        (void)nv_stream_map(file, on);
+    if (!atomic_load(&file->reads) && file->writers)
+        nv_stream_map(file, &file->writer, &file->write_probe);
     pthread_mutex_unlock(&file->mutex);
 }
 

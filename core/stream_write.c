@@ -18,6 +18,8 @@
 #include "core/stream.h"
 
 #define HASH_BYTES_MAX 4096u
+#define AHEAD_BYTES_MAX ((uint64_t)64 << 20) /* what one growth takes more than is needed */
+#define AHEAD_PART 8                         /* an eighth of what is there */
 
 /* A fence that failed cannot be repeated: nothing is known of what came before it. */
 static int poison(struct nv_stream_file *file, int error)
@@ -44,8 +46,8 @@ static int fence(struct nv_stream_file *file)
 
 /* ---- the size block ------------------------------------------------------------------------ */
 
-/* Durable with the next fence, which is the caller's. */
-static int store_slot(struct nv_stream_file *file, uint64_t end, uint64_t bytes, uint64_t data_hash)
+static struct nv_size_slot next_slot(const struct nv_stream_file *file, uint64_t end,
+                                     uint64_t bytes, uint64_t data_hash)
 {
     struct nv_size_slot slot = {
         .magic = NV_SIZE_MAGIC,
@@ -57,11 +59,51 @@ static int store_slot(struct nv_stream_file *file, uint64_t end, uint64_t bytes,
         .data_hash = data_hash,
     };
     nv_size_slot_finish(&slot, end);
+    return slot;
+}
+
+static size_t slot_place(const struct nv_size_slot *slot)
+{
+    return (slot->seq & 1) * NV_SIZE_SLOT_BYTES;
+}
+
+/* Durable with the next fence, which is the caller's. */
+static int store_slot(struct nv_stream_file *file, uint64_t end, uint64_t bytes, uint64_t data_hash)
+{
+    struct nv_size_slot slot = next_slot(file, end, bytes, data_hash);
     struct nv_medium *medium = &file->stores->medium;
     const struct iovec line = {.iov_base = &slot, .iov_len = sizeof(slot)};
-    const uint64_t at = end - NV_SIZE_BLOCK_BYTES + (slot.seq & 1) * NV_SIZE_SLOT_BYTES;
-    const int error = medium->ops->storev(medium, at, &line, 1);
+    const int error =
+        medium->ops->storev(medium, end - NV_SIZE_BLOCK_BYTES + slot_place(&slot), &line, 1);
     if (!error)
+        file->seq = slot.seq;
+    return error;
+}
+
+/* The file, which did not become what it should, ends where it ended before. */
+static void shorten(struct nv_stream_file *file, uint64_t bytes)
+{
+    if (file->writer.os->truncate(&file->writer, bytes))
+        atomic_store(&file->poisoned, true);
+}
+
+/*
+ * Extend the file, from `from` to `end`, by one write of the size block at its new end: whoever
+ * finds the file longer finds the block.  The space in between comes after it.
+ */
+static int store_block(struct nv_stream_file *file, uint64_t from, uint64_t end, uint64_t data_hash)
+{
+    uint8_t block[NV_SIZE_BLOCK_BYTES] = {0};
+    struct nv_file *on = &file->writer;
+    const struct nv_size_slot slot = next_slot(file, end, atomic_load(&file->bytes), data_hash);
+    const struct iovec part = {.iov_base = block, .iov_len = sizeof(block)};
+    memcpy(block + slot_place(&slot), &slot, sizeof(slot));
+    int error = on->os->pwritev(on, &part, 1, end - NV_SIZE_BLOCK_BYTES);
+    if (!error)
+        error = on->os->allocate(on, from, end - from, true);
+    if (error)
+        shorten(file, from);
+    else
         file->seq = slot.seq;
     return error;
 }
@@ -75,35 +117,54 @@ static void all_durable(struct nv_stream_file *file)
     file->hashing_next = false;
 }
 
+/* How large the file becomes that has to hold a stream of `bytes`. */
+static uint64_t size_ahead(const struct nv_stream_file *file, uint64_t bytes)
+{
+    const uint64_t there = atomic_load(&file->stores->medium.file_bytes);
+    const uint64_t more = nv_min(bytes / AHEAD_PART, AHEAD_BYTES_MAX);
+    return nv_align_up(nv_max(there, bytes + more + NV_SIZE_BLOCK_BYTES), NV_SIZE_STEP_BYTES);
+}
+
 /*
- * The size block moves to the new end of the file, which has room for a stream of `bytes`.  The old
+ * The size block moves to a new end of the file, which has room for a stream of `bytes`.  The old
  * one counts until the new one is durable: the search for it goes from the end down.
  */
 static int grow(struct nv_stream_file *file, uint64_t bytes)
 {
     static const uint8_t zeros[NV_SIZE_SLOT_BYTES + sizeof(struct nv_size_slot)];
     struct nv_medium *medium = &file->stores->medium;
-    if (bytes > (uint64_t)INT64_MAX - 2 * NV_SIZE_STEP_BYTES)
-        return -EFBIG;
-    const uint64_t there = nv_max(atomic_load(&medium->file_bytes), bytes + NV_SIZE_BLOCK_BYTES);
-    int error = nv_medium_reserve(medium, nv_align_up(there, NV_SIZE_STEP_BYTES));
-    if (error)
-        return error;
-    file->stats.grows++;
-    const uint64_t end = atomic_load(&medium->file_bytes);
+    const bool mapped = medium->ops->mapped;
     const uint64_t now = atomic_load(&file->bytes);
+    const uint64_t from = atomic_load(&medium->file_bytes);
+    if (bytes > (uint64_t)INT64_MAX / 2)
+        return -EFBIG;
+    uint64_t end = size_ahead(file, bytes);
+    int error = 0;
     if (!file->ahead_bytes) {
-        if (!medium->ops->mapped && now)
+        if (!mapped && now)
             error = fence(file);
         if (error)
             return error;
         all_durable(file);
     }
-    error = store_slot(file, end, now, file->hasher ? nv_hasher_sum(file->hasher) : 0);
+    const uint64_t data_hash = file->hasher ? nv_hasher_sum(file->hasher) : 0;
+    error = store_block(file, from, end, data_hash);
+    if (error == -ENOSPC || error == -EFBIG) { /* then no more than is needed */
+        end = nv_align_up(nv_max(from, bytes + NV_SIZE_BLOCK_BYTES), NV_SIZE_STEP_BYTES);
+        error = store_block(file, from, end, data_hash);
+    }
+    if (!error) {
+        error = nv_medium_reserve(medium, end);
+        if (error)
+            shorten(file, from);
+    }
+    if (!error && mapped)
+        error = store_slot(file, end, now, 0);
     if (!error)
         error = fence(file);
     if (error)
         return error;
+    file->stats.grows++;
     all_durable(file);
     /* For programs that do not know what it is. */
     if (file->ahead_bytes)
