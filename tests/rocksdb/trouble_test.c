@@ -1,0 +1,295 @@
+/*
+ * trouble_test: what RocksDB's users are told, and what they keep, when
+ * something is not as it should be: options, media, other processes, a full
+ * disk, a file system that is read-only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "tests/core/check.h"
+#include "tests/core/child.h"
+#include "tests/core/place.h"
+#include "tests/rocksdb/store.h"
+
+enum { CANNOT_MOUNT = 77 };
+
+static struct scratch scratch;
+static char mount_path[640], path[700], ballast_path[700];
+static uint64_t seed;
+
+static int setup(void **state)
+{
+    (void)state;
+    scratch_make(&scratch);
+    (void)snprintf(mount_path, sizeof(mount_path), "%s/mnt", scratch.directory);
+    (void)snprintf(path, sizeof(path), "%s/db", mount_path);
+    (void)snprintf(ballast_path, sizeof(ballast_path), "%s/ballast", mount_path);
+    check_eq(mkdir(mount_path, 0755), 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    scratch_remove(&scratch);
+    return 0;
+}
+
+static void check_names(char *message, const char *what)
+{
+    if (!message)
+        check_fail("no error, but one that names %s", what);
+    if (!strstr(message, what))
+        check_fail("does not name %s: %s", what, message);
+    free(message);
+}
+
+/* ---- Options ---- */
+
+static void open_with_bad_options(void *argument)
+{
+    static const struct {
+        const char *uri, *named;
+    } bad[] = {
+        {"nvmmio://?color=red", "'color'"},
+        {"nvmmio://?medium=tape", "medium=tape"},
+        {"nvmmio://scratch", "nvmmio://scratch"},
+        {"mvmmio://", "mvmmio://"},
+        {"", "nvmmio://"},
+    };
+    (void)argument;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct store_options options = {bad[i].uri, ""};
+        struct store store;
+
+        check_names(store_try_open(&store, scratch.path, &options), bad[i].named);
+        check(!file_exists(scratch.path));
+    }
+}
+
+static void bad_options_are_named(void **state)
+{
+    (void)state;
+    child_run(open_with_bad_options, NULL);
+}
+
+static void open_with_a_medium_that_is_not_there(void *argument)
+{
+    struct store_options options = {"nvmmio://?medium=dax", ""};
+    struct store store;
+    char *message = store_try_open(&store, scratch.path, &options);
+
+    (void)argument;
+    if (place_kind() == PLACE_DAX) {
+        check(message == NULL);
+        store_close(&store);
+    } else {
+        check_names(message, "dax");
+    }
+}
+
+static void a_medium_that_is_not_there_is_refused(void **state)
+{
+    (void)state;
+    if (place_kind() == PLACE_OTHER)
+        skip();
+    child_run(open_with_a_medium_that_is_not_there, NULL);
+}
+
+/* ---- Two processes ---- */
+
+static const struct store_options plain = {"nvmmio://", ""};
+static const struct store_options posix = {NULL, ""};
+
+static void hold(void *argument)
+{
+    struct store store;
+
+    store_open(&store, scratch.path, argument);
+    store_put(&store, 1, true);
+    parent_send('h');
+    (void)parent_receive();
+}
+
+static void collide(void *argument)
+{
+    struct store store;
+
+    check_names(store_try_open(&store, scratch.path, argument), "LOCK");
+}
+
+/* The lock is posix's, so each kind keeps out the other; and it dies with its holder. */
+static void one_process_has_a_database(void **state)
+{
+    const struct store_options *kinds[] = {&plain, &posix};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct child child;
+
+        child_start(&child, hold, (void *)(uintptr_t)kinds[i / 2]);
+        child_expect(&child, 'h');
+        child_run(collide, (void *)(uintptr_t)kinds[i % 2]);
+        child_kill(&child);
+    }
+}
+
+/* ---- A full disk ---- */
+
+static bool mount_ext4(void)
+{
+    char command[4096], output[512];
+    const char *const shell[] = {"/bin/sh", "-c", command, NULL};
+
+    (void)snprintf(command, sizeof command,
+                   "truncate -s 32m '%s/image' && mkfs.ext4 -q -m 0 -F '%s/image' &&"
+                   " mount -o loop '%s/image' '%s' 2>&1",
+                   scratch.directory, scratch.directory, scratch.directory, mount_path);
+    return child_exec(shell, output, sizeof output) == 0;
+}
+
+/* In a child: a small file system in a name space of its own, gone with the child. */
+static void mount_small(void)
+{
+    bool mounted =
+        unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+
+    if (mounted && place_kind() == PLACE_PAGE)
+        mounted = mount_ext4();
+    else if (mounted)
+        mounted = mount("none", mount_path, "tmpfs", 0, "size=24m") == 0;
+    if (!mounted)
+        _exit(CANNOT_MOUNT);
+}
+
+static void run_mounted(child_main *main)
+{
+    struct child child;
+    int result;
+
+    child_start(&child, main, NULL);
+    result = child_wait(&child);
+    if (result == CANNOT_MOUNT) {
+        printf("cannot mount here: not run\n");
+        skip();
+    }
+    check_eq(result, 0);
+}
+
+/* Fill the file system up to `left` bytes. */
+static void ballast_fill(uint64_t left)
+{
+    static char block[4096];
+    struct statvfs status;
+    int fd = open(ballast_path, O_WRONLY | O_CREAT | O_APPEND, 0644);
+
+    check(fd >= 0);
+    for (;;) {
+        check_eq(statvfs(mount_path, &status), 0);
+        if ((uint64_t)status.f_bavail * status.f_frsize <= left ||
+            write(fd, block, sizeof block) != (ssize_t)sizeof block)
+            break;
+    }
+    (void)fsync(fd);
+    close(fd);
+}
+
+/* Puts until one fails, `most` at the most; the number of the last that did not. */
+static uint64_t put_until_full(struct store *store, uint64_t n, uint64_t most, bool *full)
+{
+    *full = false;
+    for (uint64_t end = n + most; n < end; n++) {
+        char *message = store_try_put(store, n + 1, n % 7 == 0);
+
+        if (message) {
+            check_names(message, "space");
+            *full = true;
+            break;
+        }
+    }
+    return n;
+}
+
+/*
+ * In the WAL, in a flush, in a compaction: wherever it happens first.  With the
+ * space back, and the database opened again, everything acknowledged is there.
+ */
+static void fill_again_and_again(void *argument)
+{
+    uint64_t n = 0, random = seed, failures = 0;
+
+    (void)argument;
+    mount_small();
+    for (int round = 0; round < 12; round++) {
+        const struct store_options *options = random_below(&random, 4) == 0 ? &posix : &plain;
+        struct store store;
+        bool full;
+
+        store_open(&store, path, options);
+        n = store_check(&store, n, n + (round > 0));
+        n = put_until_full(&store, n, 200, &full);
+        if (!full) {
+            ballast_fill(random_below(&random, 1 << 20));
+            n = put_until_full(&store, n, 20000, &full);
+        }
+        failures += full;
+        store_close(&store);
+        (void)unlink(ballast_path);
+    }
+    check(failures > 6);
+}
+
+static void a_full_disk_loses_nothing(void **state)
+{
+    (void)state;
+    seed = place_seed("a_full_disk_loses_nothing");
+    run_mounted(fill_again_and_again);
+}
+
+/* ---- A file system that is read-only ---- */
+
+static void open_read_only(void *argument)
+{
+    struct store store;
+
+    (void)argument;
+    mount_small();
+    store_open(&store, path, &plain);
+    store_put(&store, 1, true);
+    store_close(&store);
+    check_eq(mount("none", mount_path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    check_names(store_try_open(&store, path, &plain), "ead-only");
+}
+
+static void a_read_only_file_system_is_named(void **state)
+{
+    (void)state;
+    run_mounted(open_read_only);
+}
+
+static int tests(void)
+{
+    const struct CMUnitTest all[] = {
+        cmocka_unit_test_setup_teardown(bad_options_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_medium_that_is_not_there_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_process_has_a_database, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_read_only_file_system_is_named, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(all, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    return place_main(argc, argv, tests, NULL);
+}
