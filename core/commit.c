@@ -37,19 +37,25 @@ int nv_commit_unseal(struct nvmmio *handle)
                    handle->home->path, nvmmio_strerror(error));
 }
 
-/* Durable with the next fence, as it needs to be.  The commit is safe without it: a failure is
- * tried again by the next one. */
-static void note_used(struct nv_home *home, uint64_t file_bytes)
+/* An earlier commit is durable: the header says that there are records, with the fence of this one.
+ * The commits are safe without it: a failure is tried again by the next one. */
+static void note_used(struct nv_home *home)
 {
-    if (nv_log_used(&home->log, file_bytes) != 0)
-        home->log.header.file_bytes = 0;
+    const struct nv_shared *shared = home->share.shared;
+    struct nv_log *log = &home->log;
+    if (shared->log_durable == 0 ||
+        (log->used_notes >= 2 && log->header.file_bytes == shared->log_file_bytes))
+        return;
+    if (nv_log_used(log, shared->log_file_bytes) != 0)
+        log->header.file_bytes = 0;
 }
 
 int nv_commit_harden(struct nvmmio *handle)
 {
     struct nv_home *home = handle->home;
     struct nv_shared *shared = home->share.shared;
-    int error = nv_medium_fence(&home->log.medium);
+    note_used(home);
+    int error = nv_log_fence(&home->log);
     nv_count(&shared->counters.fences, 1);
     if (error) {
         /* First of all the seal is taken back: a process that looks now must not find it. */
@@ -60,8 +66,6 @@ int nv_commit_harden(struct nvmmio *handle)
                        "file in every process and open it again to recover",
                        home->path, nvmmio_strerror(error));
     }
-    if (shared->log_durable < 2 || home->log.header.file_bytes != shared->log_file_bytes)
-        note_used(home, shared->log_file_bytes);
     shared->log_durable = handle->sealed.seq;
     if (!error && home->medium.ops->instant) {
         /* The fence of a log on another kind of medium does not cover home. */

@@ -445,8 +445,9 @@ static int create_log(struct nv_home *home)
         .mark = &shared->mark,
     };
     int error = home->file.os->stat(&home->file, &plan.home);
-    /* Home's name first: a log must not outlive the file that it is for. */
-    if (!error)
+    /* Home's name first: a log must not outlive the file that it is for.  Beside home the sync that
+     * makes the log's name durable serves, as who finds such a log there knows that it is void. */
+    if (!error && !nv_home_log_beside(home))
         error = home->file.os->sync_directory(home->file.os, home->path);
     memcpy(plan.head, shared->head, sizeof plan.head);
     if (!error)

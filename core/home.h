@@ -108,6 +108,8 @@ void nv_remove_leftovers(struct nv_home *home);
 #define NV_MULTI_INFIX "-nvmmio-multi-"
 /* Name of the file by which nvmmio_sync_many marks a participant; to be freed. */
 char *nv_multi_part(const char *path);
+/* The log has home's name and stands in its directory. */
+bool nv_home_log_beside(const struct nv_home *home);
 /* Last to go, or after recovery: home durable, log empty, mark gone, sidecar gone, exact size. */
 int nv_retire(struct nv_home *home);
 /* Bring home to the state of the scan, from the record after scan->tail on. */

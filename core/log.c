@@ -55,13 +55,23 @@ static int header_write(struct nv_log *log)
                            &log->header, sizeof log->header);
 }
 
-/* Durable on return; and so is what was written before, lest both copies be torn at once. */
-static int header_replace(struct nv_log *log)
+int nv_log_fence(struct nv_log *log)
 {
     int error = nv_medium_fence(&log->medium);
     if (!error)
+        log->settled_generation = log->header.generation;
+    return error;
+}
+
+/* Durable on return; and so is the copy that it does not replace, lest both be torn at once. */
+static int header_replace(struct nv_log *log)
+{
+    int error = 0;
+    if (log->header.generation != log->settled_generation)
+        error = nv_log_fence(log);
+    if (!error)
         error = header_write(log);
-    return error ? error : nv_medium_fence(&log->medium);
+    return error ? error : nv_log_fence(log);
 }
 
 static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes)
@@ -91,8 +101,14 @@ static int header_read(struct nv_log *log, const char *path, uint64_t file_bytes
     return 0;
 }
 
-int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
-                const struct nv_file_id *home, bool writable, enum nvmmio_medium medium)
+static bool log_of(const struct nv_log *log, const struct nv_file_id *home)
+{
+    return log->header.home_inode == home->inode && log->header.home_birth_ns == home->birth_ns;
+}
+
+/* Of whichever file. */
+static int open_any(struct nv_log *log, const struct nv_os *os, const char *path, bool writable,
+                    enum nvmmio_medium medium)
 {
     struct nv_file_stat stat;
     *log = (struct nv_log){.open = false};
@@ -115,17 +131,44 @@ int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
     }
     log->open = true;
     error = header_read(log, path, stat.bytes);
-    if (!error &&
-        (log->header.home_inode != home->inode || log->header.home_birth_ns != home->birth_ns))
-        error = nv_fail(-EUCLEAN,
-                        "%s is the log of another file (a copied, restored or replaced database?); "
-                        "nothing was changed. Move it away if it is not needed",
-                        path);
     if (error)
         nv_log_close(log);
     else
         log->bound_bytes = NV_HEADER_BYTES + 2 * log->header.segment_bytes;
     return error;
+}
+
+int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
+                const struct nv_file_id *home, bool writable, enum nvmmio_medium medium)
+{
+    int error = open_any(log, os, path, writable, medium);
+    if (error || log_of(log, home))
+        return error;
+    nv_log_close(log);
+    return nv_fail(-EUCLEAN,
+                   "%s is the log of another file (a copied, restored or replaced database?); "
+                   "nothing was changed. Move it away if it is not needed",
+                   path);
+}
+
+bool nv_log_left_over(const struct nv_os *os, const char *path, const struct nv_file_id *home,
+                      const uint8_t *raw, uint64_t home_bytes)
+{
+    struct nv_log log;
+    struct nv_scan scan = {.any = false};
+    if (open_any(&log, os, path, false, NVMMIO_MEDIUM_AUTO) != 0)
+        return false;
+    const struct nv_header *header = &log.header;
+    bool left = !log_of(&log, home) && header->state != NV_HEADER_USED;
+    if (header->state == NV_HEADER_NEW)
+        left = left && nv_log_scan(&log, &scan) == 0 && !scan.any && !scan.prepare;
+    /* A copy, made while the original was open, needs what only the header knows. */
+    if (header->mark_bytes)
+        left = left && memcmp(raw + header->nonce_at, header->nonce, sizeof header->nonce) != 0;
+    else if (header->state == NV_HEADER_NEW)
+        left = left && home_bytes == 0;
+    nv_log_close(&log);
+    return left;
 }
 
 void nv_log_close(struct nv_log *log)
@@ -154,7 +197,7 @@ static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log
     if (!error && !emptied)
         error = nv_log_rewrite(log, 0, NV_HEADER_BYTES);
     if (!error && !emptied)
-        error = nv_medium_fence(&log->medium);
+        error = nv_log_fence(log);
     if (!error && !emptied)
         error = os->sync_directory(os, plan->path);
     if (!error && !emptied)
@@ -227,7 +270,7 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
         error = prefault(log);
     if (!error)
         error = header_write(log);
-    return error ? error : nv_medium_fence(&log->medium);
+    return error ? error : nv_log_fence(log);
 }
 
 /* Under another name first: a log has its name only with a whole header in it. */
@@ -313,6 +356,7 @@ int nv_log_used(struct nv_log *log, uint64_t file_bytes)
         return error;
     log->header.state = NV_HEADER_USED;
     log->header.file_bytes = file_bytes;
+    log->used_notes++;
     return header_write(log);
 }
 

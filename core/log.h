@@ -19,7 +19,9 @@ struct nv_log {
     struct nv_medium medium;
     struct nv_probe probe;
     struct nv_header header;
-    uint64_t bound_bytes; /* of the log, but for one large transaction */
+    uint64_t bound_bytes;        /* of the log, but for one large transaction */
+    uint64_t settled_generation; /* a header that this process knows to be durable; 0: none */
+    uint32_t used_notes;         /* made by this process */
     bool open;
 };
 
@@ -51,12 +53,19 @@ int nv_log_open(struct nv_log *log, const struct nv_os *os, const char *path,
                 const struct nv_file_id *home, bool writable, enum nvmmio_medium medium);
 void nv_log_close(struct nv_log *log);
 
-/* A first commit is durable, in a file of `file_bytes`: from the next fence on, a log without
- * records, or a shorter one, is damaged.  Called for the first two commits, so that both copies of
- * the header say so, and for the first one after the file grew. */
+/* Whether a log of another file holds nothing that anybody could want: its home was lost before a
+ * first commit, or its own removal was.  `raw`: the first bytes of the home that is there now. */
+bool nv_log_left_over(const struct nv_os *os, const char *path, const struct nv_file_id *home,
+                      const uint8_t *raw, uint64_t home_bytes);
+
+/* Durable is what was written before. */
+int nv_log_fence(struct nv_log *log);
+/* A first commit is durable, in a file of `file_bytes`: from the next nv_log_fence on, a log
+ * without records, or a shorter one, is damaged.  Called before the fences of two commits, so that
+ * both copies of the header say so, and for the first one after the file grew. */
+int nv_log_used(struct nv_log *log, uint64_t file_bytes);
 /* Durably: home holds all commits up to `tail`, whatever the last record says. */
 int nv_log_tail(struct nv_log *log, uint64_t tail);
-int nv_log_used(struct nv_log *log, uint64_t file_bytes);
 /* Cut the file to `file_bytes`, all durable on return. */
 int nv_log_cut(struct nv_log *log, uint64_t file_bytes);
 /* Durably: the content in whose place the nonce stands. */

@@ -159,9 +159,19 @@ int nvmmio_stats_live(const char *path, struct nvmmio_stats *stats)
     return 0;
 }
 
-static int report_log(const struct nv_os *os, const char *log_path, const struct nv_file_stat *stat,
+/* What the next open removes. */
+static bool left_over(struct nv_home *home, const char *log_path, const struct nv_file_stat *stat)
+{
+    const struct nv_os *os = home->file.os;
+    uint8_t raw[NVMMIO_MARK_BYTES] = {0};
+    return os->pread(&home->file, raw, sizeof raw, 0) >= 0 &&
+           nv_log_left_over(os, log_path, &stat->id, raw, stat->bytes);
+}
+
+static int report_log(struct nv_home *home, const char *log_path, const struct nv_file_stat *stat,
                       struct nvmmio_report *report)
 {
+    const struct nv_os *os = home->file.os;
     struct nv_log log;
     struct nv_scan scan;
     struct nv_file_stat log_stat;
@@ -188,6 +198,13 @@ static int report_log(const struct nv_os *os, const char *log_path, const struct
         }
         report->prepared = !error && scan.prepare != 0;
         nv_log_close(&log);
+    }
+    if (error == -EUCLEAN && report->state != NVMMIO_STATE_LIVE &&
+        left_over(home, log_path, stat)) {
+        nv_text_copy(report->detail, sizeof report->detail,
+                     "there is a log without content, of another file, which the next open, or "
+                     "\"nvmmio recover\", removes");
+        return 0;
     }
     if (error == -EUCLEAN && report->state != NVMMIO_STATE_LIVE) {
         report->state = NVMMIO_STATE_DAMAGED;
@@ -255,7 +272,7 @@ int nv_check(struct nv_process *process, const char *path, const struct nvmmio_o
     report->state = live ? NVMMIO_STATE_LIVE : NVMMIO_STATE_PLAIN;
     report->leftover = !live && os->stat_path(os, page, &page_stat) == 0;
     if (!error)
-        error = report_log(os, log, &stat, report);
+        error = report_log(home, log, &stat, report);
     if (error == -ENOENT) {
         error = 0;
         if (!live && options && options->mark)

@@ -197,7 +197,7 @@ static int persist_again(struct nv_home *home, const struct nv_scan *scan)
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
         if (scan->runs[i].last_seq > scan->tail)
             error = nv_log_rewrite(&home->log, scan->runs[i].first, scan->runs[i].end);
-    return error ? error : nv_medium_fence(&home->log.medium);
+    return error ? error : nv_log_fence(&home->log);
 }
 
 static int take_over(struct nv_home *home)
@@ -330,15 +330,23 @@ static bool tail_is_zero(struct nv_home *home, uint64_t from)
  * The content's size where the log has no record.  A marked home is ours alone:
  * the header tells.  An unmarked one may have been written by others since; but
  * one that was (nearly) empty may also have been extended to hold the mark, and
- * one that never carries a mark preallocated: then what we added is zeros.
+ * one that never carries a mark preallocated until the log was emptied: then what
+ * we added is zeros.
  */
 static uint64_t size_without_records(struct nv_home *home, uint64_t file_bytes, bool marked)
 {
     const struct nv_header *header = &home->log.header;
     if (marked || file_bytes <= header->base_bytes)
         return header->base_bytes;
-    bool ours = header->mark_bytes == 0 || header->base_bytes < HEAD_BYTES;
+    bool ours =
+        header->mark_bytes ? header->base_bytes < HEAD_BYTES : header->state == NV_HEADER_NEW;
     return ours && tail_is_zero(home, header->base_bytes) ? header->base_bytes : file_bytes;
+}
+
+bool nv_home_log_beside(const struct nv_home *home)
+{
+    size_t length = strlen(home->path);
+    return strncmp(home->log_path, home->path, length) == 0 && home->log_path[length] == '-';
 }
 
 static int remove_log(struct nv_home *home)
@@ -346,8 +354,6 @@ static int remove_log(struct nv_home *home)
     const struct nv_os *os = home->file.os;
     nv_log_close(&home->log);
     int error = os->unlink(os, home->log_path);
-    if (!error)
-        error = os->sync_directory(os, home->log_path);
     if (error)
         return nv_fail(error, "cannot remove the log %s: %s", home->log_path,
                        nvmmio_strerror(error));
@@ -367,7 +373,10 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
             error = home->medium.ops->shrink(&home->medium, size);
         if (!error) /* the size, before the log that knows it goes */
             error = home->file.os->sync_data(&home->file);
-        return error ? error : remove_log(home);
+        if (!error)
+            error = remove_log(home);
+        /* Should it come back, what others have added would be taken for preallocated. */
+        return error ? error : home->file.os->sync_directory(home->file.os, home->log_path);
     }
     if (state == HEAD_CHANGED && size)
         nv_home_unmark_head(home, raw, shared->head);
@@ -375,11 +384,9 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
         memcpy(shared->head, header->head, HEAD_BYTES);
     atomic_store(&shared->content_bytes, size);
     int error = nv_medium_reserve(&home->medium, nv_max(file_bytes, HEAD_BYTES));
-    /* Whole again, before an emptied log says that it is. */
+    /* Whole again; durably so, as all of home, before the log is emptied. */
     if (!error)
         error = nv_home_store_head(home, shared->head, size);
-    if (!error)
-        error = nv_medium_fence(&home->medium);
     return error ? error : nv_retire(home);
 }
 
@@ -401,6 +408,20 @@ static int recover_used(struct nv_home *home, struct nv_scan *scan, uint64_t fil
     return nv_retire(home);
 }
 
+/* -ENOENT: the log of another file was of no use to anybody, and is gone. */
+static int discard_left_over(struct nv_home *home, int refusal)
+{
+    const struct nv_os *os = home->file.os;
+    struct nv_file_stat stat;
+    uint8_t raw[HEAD_BYTES] = {0};
+    ssize_t got = os->pread(&home->file, raw, sizeof raw, 0);
+    if (got < 0 || os->stat(&home->file, &stat) != 0 ||
+        !nv_log_left_over(os, home->log_path, &home->stat.id, raw, stat.bytes))
+        return refusal;
+    int error = os->unlink(os, home->log_path);
+    return error ? error : -ENOENT;
+}
+
 int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *context)
 {
     const struct nv_os *os = home->file.os;
@@ -410,6 +431,8 @@ int nv_recover_home(struct nv_home *home, nvmmio_progress *progress, void *conte
     uint8_t raw[HEAD_BYTES] = {0};
     int error =
         nv_log_open(&home->log, os, home->log_path, &home->stat.id, true, home->settings.medium);
+    if (error == -EUCLEAN)
+        return discard_left_over(home, error);
     if (error)
         return error;
     const struct nv_header *header = &home->log.header;
@@ -448,8 +471,9 @@ int nv_retire(struct nv_home *home)
             return error;
     }
     int error = nv_log_reload(&home->log, home->log_path);
-    /* 1. Home durable, and cut: the log still repeats all of it. */
-    if (!error)
+    /* 1. Home durable, and cut: the log still repeats all of it.  Where a fence of home is a
+     * sync_data, the one that makes its size durable serves. */
+    if (!error && home->medium.ops->instant)
         error = nv_medium_fence(&home->medium);
     if (!error)
         error = home->medium.ops->shrink(&home->medium, nv_max(size, shared->mark_bytes));
@@ -474,8 +498,11 @@ int nv_retire(struct nv_home *home)
                        "cannot bring %s up to date: %s; its log stays, open it again to "
                        "finish",
                        home->path, nvmmio_strerror(error));
-    /* 4. Only then may the log's name go. */
+    /* 4. Only then may the log's name go.  Should it come back, it says that it is EMPTY; in a
+     * directory of its own nobody might look for it. */
     error = remove_log(home);
+    if (!error && !nv_home_log_beside(home))
+        error = os->sync_directory(os, home->log_path);
     if (!error)
         atomic_store(&shared->log_live, 0);
     return error;

@@ -198,6 +198,22 @@ static void rule_1_the_order_of_a_clean_close(void **state)
     check(!record.unordered_unlink);
 }
 
+/* Open, one transaction, close: home's mark, home cut, the mark removed; the log made and named,
+ * the commit, the log emptied. */
+static void rule_13_seven_syncs_for_a_session(void **state)
+{
+    static const struct session session = {"", ROW, 0, true};
+    struct record record;
+
+    (void)state;
+    SKIP_UNLESS_NVMMIO();
+    if (place_kind() != PLACE_PAGE)
+        skip();
+    record = record_session(&session);
+    check_eq(record.syncs[HOME], 3);
+    check_eq(record.syncs[HOME] + record.syncs[LOG] + record.syncs[OTHER], 7);
+}
+
 static void one_fdatasync_for_a_transaction(void **state)
 {
     struct session few = {"PRAGMA synchronous = full", ROW, 100, false}, many = few;
@@ -402,6 +418,7 @@ static int run(void)
         T(rule_5_the_log_is_durable_before_home_is_written),
         T(rule_5_recovery_makes_the_log_durable_again),
         T(rule_1_the_order_of_a_clean_close),
+        T(rule_13_seven_syncs_for_a_session),
         T(one_fdatasync_for_a_transaction),
         T(no_fdatasync_with_synchronous_off),
         T(rule_13_no_call_for_a_transaction_in_memory),
