@@ -117,19 +117,6 @@ static struct trace_event *record(struct sim *sim, const struct sim_process *pro
     return event;
 }
 
-static bool all_zero(const uint8_t *bytes, size_t count)
-{
-    static const uint8_t zeros[NV_BLOCK_BYTES];
-    while (count) {
-        size_t part = nv_min(count, sizeof zeros);
-        if (memcmp(bytes, zeros, part) != 0)
-            return false;
-        bytes += part;
-        count -= part;
-    }
-    return true;
-}
-
 static void record_range(struct sim_process *process, uint32_t file, uint64_t offset, size_t bytes,
                          enum trace_cover cover)
 {
@@ -137,7 +124,7 @@ static void record_range(struct sim_process *process, uint32_t file, uint64_t of
     uint64_t first = nv_align_down(offset, trace_unit_bytes(cover));
     uint64_t end = nv_align_up(offset + bytes, trace_unit_bytes(cover));
     const uint8_t *from = sim->memory[file] + first;
-    bool zero = all_zero(from, end - first);
+    bool zero = sim_all_zero(from, end - first);
     struct trace_event *event = record(sim, process, zero ? TRACE_ZERO : TRACE_STORE, file);
     event->offset = first;
     event->bytes = (uint32_t)(end - first);

@@ -196,6 +196,7 @@ void sim_zero(struct sim *sim, uint32_t file, uint64_t offset, uint64_t bytes);
 void sim_resize(struct sim *sim, uint32_t file, uint64_t bytes);
 /* Bytes of a file, to look at; zeros past its end. */
 const uint8_t *sim_bytes(const struct sim *sim, uint32_t file);
+bool sim_all_zero(const uint8_t *bytes, size_t count);
 void sim_set_raw(struct sim *sim, uint32_t file, uint64_t bytes);
 
 /* ---- The same, recorded -------------------------------------------------------------- */

@@ -59,14 +59,39 @@ sim_mark_t sim_mark(const struct sim *sim)
     return sim->undo_bytes;
 }
 
+bool sim_all_zero(const uint8_t *bytes, size_t count)
+{
+    static const uint8_t zeros[NV_BLOCK_BYTES];
+    while (count) {
+        size_t part = nv_min(count, sizeof zeros);
+        if (memcmp(bytes, zeros, part) != 0)
+            return false;
+        bytes += part;
+        count -= part;
+    }
+    return true;
+}
+
+/* Most of a shared page is never stored to: looking costs less than clearing. */
+static void clear(uint8_t *bytes, uint64_t count)
+{
+    while (count) {
+        size_t part = (size_t)nv_min(count, NV_BLOCK_BYTES);
+        if (!sim_all_zero(bytes, part))
+            memset(bytes, 0, part);
+        bytes += part;
+        count -= part;
+    }
+}
+
 /* What a new file finds in its memory is zeros. */
 static void memory_clear(struct sim *sim, uint32_t file)
 {
     uint64_t bytes = nv_max(sim->files[file].high, sim->raw_bytes[file]);
     if (bytes >= RELEASE_BYTES)
         (void)madvise(sim->memory[file], nv_align_up(bytes, NV_BLOCK_BYTES), MADV_DONTNEED);
-    else if (bytes)
-        memset(sim->memory[file], 0, bytes);
+    else
+        clear(sim->memory[file], bytes);
     sim->raw_bytes[file] = 0;
 }
 
@@ -241,6 +266,10 @@ void sim_store(struct sim *sim, uint32_t file, uint64_t offset, const void *data
     assert(offset <= SIM_FILE_BYTES_MAX && bytes <= SIM_FILE_BYTES_MAX - offset);
     if (bytes == 0)
         return;
+    if (bytes >= NV_BLOCK_BYTES && sim_all_zero(data, bytes)) {
+        sim_zero(sim, file, offset, bytes);
+        return;
+    }
     keep_bytes(sim, file, offset, bytes);
     if (offset + bytes > sim->files[file].high) {
         keep_file(sim, file);
