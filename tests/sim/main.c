@@ -30,7 +30,7 @@ struct arguments {
     uint32_t path_count;
     uint32_t drop[PROGRAM_OPS_MAX];
     uint32_t drop_count;
-    bool shrink, list, sites, go_on, mutate_all;
+    bool shrink, list, sites, go_on, mutate_all, all;
     const char *mutate;
 };
 
@@ -55,8 +55,10 @@ enum {
 
 static const struct argp_option options[] = {
     {0, 0, NULL, 0, "What is tried:", 1},
-    {"semantics", 'm', "dax|page|mixed", 0,
-     "what the media are like (default dax); mixed: home and log differ", 1},
+    {"semantics", 'm', "dax|page|mixed|all", 0,
+     "what the media are like (default dax); mixed: home and log differ; all: each of them, with "
+     "the budget or programs divided",
+     1},
     {"seed", 's', "N", 0, "first program's seed; the next one has N+1 (default 1)", 1},
     {"budget", 'b', "IMAGES", 0, "stop after so many crash images (default 100000)", 1},
     {"programs", 'p', "N", 0, "stop after N programs instead", 1},
@@ -109,13 +111,14 @@ static void parse_semantics(struct arguments *arguments, const char *text, struc
 {
     static const char *const names[] = {
         [SIM_DAX] = "dax", [SIM_PAGE] = "page", [SIM_MIXED] = "mixed"};
-    for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    arguments->all = strcmp(text, "all") == 0;
+    for (uint32_t i = 0; i < SIM_SEMANTICS && !arguments->all; i++)
         if (strcmp(text, names[i]) == 0) {
             arguments->explore.semantics = (enum sim_semantics)i;
-            arguments->plan.aparts = i == SIM_MIXED;
             return;
         }
-    argp_error(state, "--semantics is dax, page or mixed");
+    if (!arguments->all)
+        argp_error(state, "--semantics is dax, page, mixed or all");
 }
 
 static void parse_kind(struct arguments *arguments, const char *text, struct argp_state *state)
@@ -278,16 +281,16 @@ static void found(const struct arguments *arguments, struct explore *explore,
     report_violation(stdout, explore, program, &arguments->plan);
 }
 
-static int explore_all(const struct arguments *arguments, struct explore *explore)
+static bool explore_programs(const struct arguments *arguments, struct explore *explore,
+                             const struct program_plan *plan)
 {
     struct program program;
-    char text[256];
     uint64_t violations = 0;
     at.program = &program;
     for (uint64_t i = 0; arguments->programs ? i < arguments->programs
                                              : explore_images(explore) < arguments->budget;
          i++) {
-        program_make(&program, arguments->seed + i, &arguments->plan);
+        program_make(&program, arguments->seed + i, plan);
         for (uint32_t d = 0; d < arguments->drop_count; d++)
             program_drop(&program, arguments->drop[d]);
         if (arguments->list)
@@ -302,11 +305,53 @@ static int explore_all(const struct arguments *arguments, struct explore *explor
     }
     if (at.terminal)
         fputc('\n', stderr);
+    return violations == 0;
+}
+
+/* With one kind of media. */
+static bool explore_one(const struct arguments *arguments, uint64_t *images)
+{
+    struct explore *explore = malloc(sizeof *explore);
+    struct program_plan plan = arguments->plan;
+    char text[256];
+    if (!explore)
+        abort();
+    plan.aparts = arguments->explore.semantics == SIM_MIXED;
+    explore_init(explore, &arguments->explore);
+    explore->progress = show_progress;
+    explore->sim->count_sites = arguments->sites || arguments->mutate;
+    if (arguments->mutate)
+        snprintf(explore->sim->skip_text, sizeof explore->sim->skip_text, "%s", arguments->mutate);
+    at.explore = explore;
+    at.arguments = arguments;
+    clock_gettime(CLOCK_MONOTONIC, &at.begin);
+    bool fine = explore_programs(arguments, explore, &plan);
     for (uint32_t i = 0; i < explore->sim->site_count && arguments->sites; i++)
         printf("%8" PRIu64 " times %s\n", explore->sim->sites[i].hits,
                sim_site_text(explore->sim, i, text, sizeof text));
     report_counts(stdout, explore, seconds());
-    return violations ? 1 : 0;
+    fflush(stdout);
+    *images += explore_images(explore);
+    explore_free(explore);
+    free(explore);
+    return fine;
+}
+
+static bool explore_all(const struct arguments *arguments)
+{
+    uint64_t images = 0;
+    bool fine = true;
+    if (!arguments->all)
+        return explore_one(arguments, &images);
+    for (uint32_t i = 0; i < SIM_SEMANTICS && (fine || arguments->go_on); i++) {
+        struct arguments part = *arguments;
+        part.explore.semantics = (enum sim_semantics)i;
+        part.budget = arguments->budget / SIM_SEMANTICS + 1;
+        part.programs = (arguments->programs + SIM_SEMANTICS - 1) / SIM_SEMANTICS;
+        fine &= explore_one(&part, &images);
+    }
+    printf("%" PRIu64 " crash images, %s\n", images, fine ? "no violation" : "VIOLATED");
+    return fine;
 }
 
 static void show_mutant(const struct mutant *mutant, uint32_t done, uint32_t count)
@@ -323,13 +368,14 @@ static void show_mutant(const struct mutant *mutant, uint32_t done, uint32_t cou
 static int mutate(const struct arguments *arguments)
 {
     struct mutate_result result;
-    const struct mutate_options options = {
+    struct mutate_options options = {
         .explore = arguments->explore,
         .plan = arguments->plan,
         .seed = arguments->seed,
         .programs = arguments->programs ? arguments->programs : 200,
         .images_each = arguments->budget,
     };
+    options.plan.aparts = arguments->explore.semantics == SIM_MIXED;
     bool fine = mutate_all(&options, show_mutant, &result);
     printf("%u of %u mutants caught\n", result.mutants - result.survivors, result.mutants);
     if (!fine && result.survivors == 0)
@@ -358,19 +404,7 @@ int main(int argc, char **argv)
     at.terminal = isatty(STDERR_FILENO);
     if (arguments.mutate_all)
         return mutate(&arguments);
-    struct explore *explore = malloc(sizeof *explore);
-    if (!explore)
-        return 2;
-    explore_init(explore, &arguments.explore);
-    explore->progress = show_progress;
-    explore->sim->count_sites = arguments.sites || arguments.mutate;
-    if (arguments.mutate)
-        snprintf(explore->sim->skip_text, sizeof explore->sim->skip_text, "%s", arguments.mutate);
-    at.explore = explore;
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], die);
-    int result = explore_all(&arguments, explore);
-    explore_free(explore);
-    free(explore);
-    return result;
+    return explore_all(&arguments) ? 0 : 1;
 }

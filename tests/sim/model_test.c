@@ -38,7 +38,7 @@ int __lsan_is_turned_off(void)
 
 static const struct explore *at_explore;
 static const struct program *at_program;
-static const struct program_plan plan;
+static struct program_plan plan;
 
 /* NOLINTBEGIN(bugprone-signal-handler): it may hang or crash again, but what it says is needed. */
 static void die(int signal)
@@ -76,6 +76,7 @@ static bool passes(enum sim_semantics semantics, uint64_t seed, uint64_t budget)
     struct timespec begin;
     struct timespec end;
     options.semantics = semantics;
+    plan.aparts = semantics == SIM_MIXED;
     assert_non_null(at);
     explore_init(at, &options);
     clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -179,6 +180,7 @@ static void a_missing_step_is_noticed(enum sim_semantics semantics, enum sim_ste
     struct explore_options options = explore_defaults;
     options.semantics = semantics;
     options.depth = 1;
+    plan.aparts = false;
     assert_non_null(at);
     explore_init(at, &options);
     at->sim->skip_kinds = 1u << step;

@@ -40,6 +40,7 @@ enum sim_semantics {
     SIM_DAX,   /* words; what a process stored is durable after its own fence */
     SIM_PAGE,  /* sectors; what was written is durable after sync_data of its file */
     SIM_MIXED, /* directory /l is as DAX, /d as PAGE */
+    SIM_SEMANTICS,
 };
 
 struct sim_file {
