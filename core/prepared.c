@@ -133,6 +133,12 @@ static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *c
                        "and %s are gone. Put back the one that was there (an empty file %s rolls "
                        "it back, %s commits it)",
                        home->path, prepare->super, prepare->child, prepare->super, prepare->child);
+    /* Who removed it may have died before that was durable: it must not come back once this file
+     * is committed. */
+    int error = os->sync_directory(os, prepare->super);
+    if (error && error != -ENOENT)
+        return nv_fail(error, "cannot make the removal of %s durable: %s", prepare->super,
+                       nvmmio_strerror(error));
     *commit = true;
     return 0;
 }

@@ -122,6 +122,8 @@ static bool open_file(struct check *check, const struct model *model, struct sim
         if (!now(check)->files[file].absent)
             return wrong(check, "%s is gone", path);
         options.flags |= NVMMIO_CREATE;
+        /* What was in it is gone with its name; state 0 of such a home is empty. */
+        now(check)->files[file].states |= 1;
     }
     int error = nv_open(process, path, &options, handle);
     if (error)

@@ -120,11 +120,13 @@ static void what_was_found_stays_mended(void **state)
         uint64_t seed;
     } found[] = {
         {SIM_MIXED, 17}, /* both headers of a log torn: its stores were not covered by a release */
-        {SIM_DAX, 100506},   /* a failed sync_many left its super file, with no way to find it */
-        {SIM_PAGE, 100506},  /* the oracle: sync_many failed behind its decision */
-        {SIM_PAGE, 1000556}, /* a seal that was taken back came again after a take-over */
-        {SIM_PAGE, 1000562}, /* a durable record behind one that nobody waited for: refused */
-        {SIM_PAGE, 100000},  /* a home of less than 128 bytes grew, and its mark did not */
+        {SIM_DAX, 100506},    /* a failed sync_many left its super file, with no way to find it */
+        {SIM_PAGE, 100506},   /* the oracle: sync_many failed behind its decision */
+        {SIM_DAX, 1000158},   /* recovery committed on a removal that was not durable yet */
+        {SIM_MIXED, 1000279}, /* the oracle: a home whose name was not durable is made again */
+        {SIM_PAGE, 1000556},  /* a seal that was taken back came again after a take-over */
+        {SIM_PAGE, 1000562},  /* a durable record behind one that nobody waited for: refused */
+        {SIM_PAGE, 100000},   /* a home of less than 128 bytes grew, and its mark did not */
     };
     (void)state;
     for (size_t i = 0; i < sizeof found / sizeof found[0]; i++)
