@@ -250,6 +250,7 @@ int nv_commit_apply(struct nvmmio *handle)
     if (error) {
         /* Committed, but home holds a part of it only: the next open repeats it from the log. */
         atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);
+        handle->barred = true;
         finish(handle);
         return nv_fail(error,
                        "%s could not be written (%s). The commit is in its log: close the file in "
@@ -302,6 +303,7 @@ int nv_commit_resolve(struct nvmmio *handle, bool commit)
     if (error) {
         /* The other files may have gone the other way: only recovery can tell. */
         atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);
+        handle->barred = true;
         handle->overlay.size = size;
         finish(handle);
         return nv_fail(-EIO,

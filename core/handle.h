@@ -26,6 +26,7 @@ struct nvmmio {
     bool reading;          /* our slot is marked SHARED */
     enum nv_level writing; /* our level of the writer word: NONE, RESERVED, PENDING, EXCLUSIVE */
     enum nv_level asked;
+    bool barred; /* home holds half of our commit: as long as we keep the lock, nothing is read */
 
     struct nv_overlay overlay;
     uint64_t zero_pending; /* zero_from of the next record: what no record tells yet */

@@ -190,4 +190,6 @@ void nv_lock_lower(struct nvmmio *handle, enum nv_level level)
         handle->reading = false;
         nv_share_reader_release(&home->share, handle->slot);
     }
+    if (level == NV_LEVEL_NONE)
+        handle->barred = false;
 }

@@ -196,7 +196,7 @@ static void settle_locks(struct nvmmio *handle)
 static int begin_read(struct nvmmio *handle)
 {
     int error = check_here(handle);
-    if (error || nv_lock_level(handle) >= NV_LEVEL_SHARED)
+    if (error || (nv_lock_level(handle) >= NV_LEVEL_SHARED && !handle->barred))
         return error;
     return nv_lock_raise(handle, NV_LEVEL_SHARED, handle->timeout_ms);
 }
@@ -291,7 +291,7 @@ int nvmmio_view(struct nvmmio *handle, uint64_t offset, size_t bytes, const void
         return nv_fail(-EINVAL, "nvmmio_view needs a shared lock");
     struct nv_home *home = handle->home;
     uint64_t size = nv_stage_size(handle);
-    if (!home->medium.ops->mapped || offset > size || bytes > size - offset ||
+    if (handle->barred || !home->medium.ops->mapped || offset > size || bytes > size - offset ||
         offset < home->share.shared->mark_bytes)
         return -EOPNOTSUPP;
     const struct nv_overlay *overlay = &handle->overlay;

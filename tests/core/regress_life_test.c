@@ -356,6 +356,46 @@ static void a_failed_flush_is_told_to_one_only(void **state)
     engine_check_plain(scratch.path);
 }
 
+/* The first run of neighbours gets there, nothing after it. */
+static int write_the_first_only(struct nv_file *file, const struct iovec *parts, int count,
+                                uint64_t offset)
+{
+    if (armed && rig_is(file, "/db") && offset > 0)
+        return -EIO;
+    return nv_os_posix.pwritev(file, parts, count, offset);
+}
+
+/* Who held a lock over the sync read on, and found half of the commit. */
+static void a_half_applied_commit_is_not_read(void **state)
+{
+    struct nv_os os = nv_os_posix;
+    struct nvmmio_options options = page_options();
+    uint8_t byte;
+
+    (void)state;
+    os.pwritev = write_the_first_only;
+    struct nv_process *process = rig_process(&os);
+    struct nvmmio *handle = rig_open(process, scratch.path, &options);
+    for (uint8_t i = 0; i < 2; i++) {
+        check_ok(nvmmio_lock(handle, NVMMIO_EXCLUSIVE, 0));
+        engine_fill(handle, 0, 4096, (uint8_t)('A' + i));
+        engine_fill(handle, 40960, 4096, (uint8_t)('A' + i));
+        armed = i > 0;
+        check_error(nvmmio_sync(handle), i > 0 ? -EIO : 0);
+    }
+    check_eq(nvmmio_pread(handle, &byte, 1, 0), -EIO);
+    check_ok(nvmmio_unlock(handle, NVMMIO_SHARED));
+    check_eq(nvmmio_pread(handle, &byte, 1, 40960), -EIO);
+    armed = false;
+    (void)nvmmio_close(handle);
+    nv_process_destroy(process);
+    handle = engine_open(scratch.path); /* the log has it */
+    engine_check_fill(handle, 0, 4096, 'B');
+    engine_check_fill(handle, 40960, 4096, 'B');
+    engine_close(handle);
+    engine_check_plain(scratch.path);
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +406,7 @@ static int run(void)
         T(a_super_file_that_is_not_ours_is_not_removed),
         T(two_commits_over_files_of_which_one_is_the_same),
         T(a_failed_flush_is_told_to_one_only),
+        T(a_half_applied_commit_is_not_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
