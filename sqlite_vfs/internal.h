@@ -115,6 +115,7 @@ struct nv_database {
     bool pending;         /* an EXCLUSIVE failed, and keeps new readers out */
     bool synced;          /* this transaction saw an xSync */
     bool to_wal;          /* page 1, as staged, says WAL mode */
+    bool doubt;           /* a commit of this transaction failed: it happened, or did not */
     bool leave;           /* page 1, as committed, says so: switch when SQLite holds no lock */
     bool checked;         /* joined, and found nothing that asks for delegation */
     bool cold_journal;    /* a journal that is not hot lies on disk */

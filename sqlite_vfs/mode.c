@@ -331,12 +331,30 @@ int nv_mode_switch(struct nv_database *db)
     return nv_mode_pay(db);
 }
 
+/* The close that was to merge the log failed: come and go once more. */
+static int mode_merge(struct nv_database *db)
+{
+    int code = SQLITE_OK;
+    int error = nv_native_open(db);
+
+    if (!error)
+        error = nvmmio_lock(db->core, NVMMIO_SHARED, 1);
+    if (error)
+        code = nv_trouble(db, error, SQLITE_IOERR_LOCK, "merge the log");
+    mode_close(db);
+    return code;
+}
+
 int nv_mode_pay(struct nv_database *db)
 {
     sqlite3_file *below = db->file;
-    struct nv_page1 page1;
-    int code = below->pMethods->xLock(below, SQLITE_LOCK_SHARED);
+    struct nv_page1 page1 = {{0}, false, false};
+    int code = nv_page1_read(db, &page1);
 
+    if (code == SQLITE_OK && page1.marked)
+        code = mode_merge(db);
+    if (code == SQLITE_OK)
+        code = below->pMethods->xLock(below, SQLITE_LOCK_SHARED);
     if (code != SQLITE_OK)
         return code;
     code = nv_page1_read(db, &page1);

@@ -5,6 +5,7 @@
  * opens a file) and take another way: another thread may be about to make this
  * idle handle leave.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "sqlite_vfs/internal.h"
@@ -137,6 +138,17 @@ static int native_lock_first(struct nv_database *db)
         return code;
     }
     error = nvmmio_lock(db->core, NVMMIO_SHARED, db->timeout_ms > 0 ? db->timeout_ms : 1);
+    if (NV_UNLIKELY(error == -EIO)) {
+        /* Nobody is served until all have left and one comes back.  We are idle: leave, come. */
+        int code;
+
+        (void)nv_trouble(db, error, SQLITE_IOERR_LOCK, "lock");
+        nv_mode_leave(db);
+        code = nv_mode_lock(db);
+        if (code != SQLITE_OK)
+            nv_gate_leave(db);
+        return code;
+    }
     if (NV_UNLIKELY(error)) {
         nv_gate_leave(db);
         return nv_trouble(db, error, SQLITE_IOERR_LOCK, "lock");
@@ -186,6 +198,7 @@ int nv_native_unlock(sqlite3_file *file, int level)
         db->to_wal = false;
     }
     db->synced = false;
+    db->doubt = false;
     db->pending = false;
     error = nvmmio_unlock(db->core, engine_level(level));
     nv_level_set(db, level);

@@ -13,6 +13,9 @@
  * staged is dropped at once, and the playback finds nothing to change.  But for
  * SQLITE_BUSY: SQLite may try such a COMMIT again, and its cache then holds the
  * pages for written, so that they must stay staged.
+ *
+ * A commit that failed is in doubt, and so the playback must fail too, even when it
+ * has nothing to write: SQLite would take its cache for what recovery will find.
  */
 #include <errno.h>
 
@@ -57,6 +60,13 @@ static int phase_check_wal(struct nv_database *db)
     return SQLITE_OK;
 }
 
+static int phase_doubt(struct nv_database *db, int error, int otherwise, const char *what)
+{
+    db->doubt = true;
+    db->to_wal = false;
+    return nv_trouble(db, error, otherwise, what);
+}
+
 static int phase_seal(struct nv_database *db)
 {
     int error = nvmmio_seal(db->core);
@@ -72,6 +82,8 @@ static int phase_seal(struct nv_database *db)
 
 int nv_phase_seal(struct nv_database *db, const char *super)
 {
+    if (NV_UNLIKELY(db->doubt))
+        return SQLITE_IOERR_WRITE;
     if (NV_UNLIKELY(db->super != NULL)) {
         int code = nv_super_settle(db);
 
@@ -103,7 +115,7 @@ static int phase_commit(struct nv_database *db)
     int error = nvmmio_commit(db->core);
 
     if (NV_UNLIKELY(error)) /* the engine took the seal back */
-        return nv_trouble(db, error, SQLITE_IOERR_FSYNC, "make a commit durable");
+        return phase_doubt(db, error, SQLITE_IOERR_FSYNC, "make a commit durable");
     phase_committed(db);
     return SQLITE_OK;
 }
@@ -147,7 +159,7 @@ int nv_phase_end(struct nv_database *db)
     }
     error = nvmmio_apply(db->core);
     if (error)
-        return nv_trouble(db, error, SQLITE_IOERR_WRITE, "apply a commit");
+        return phase_doubt(db, error, SQLITE_IOERR_WRITE, "apply a commit");
     phase_committed(db);
     return SQLITE_OK;
 }
