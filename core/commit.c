@@ -54,6 +54,7 @@ int nv_commit_harden(struct nvmmio *handle)
 {
     struct nv_home *home = handle->home;
     struct nv_shared *shared = home->share.shared;
+    handle->hardens = true;
     note_used(home);
     int error = nv_log_fence(&home->log);
     nv_count(&shared->counters.fences, 1);
@@ -242,6 +243,7 @@ int nv_commit_apply(struct nvmmio *handle)
     struct nv_shared *shared = home->share.shared;
     uint8_t head[HEAD_BYTES];
     memcpy(head, shared->head, sizeof head);
+    handle->hardens = shared->log_durable >= handle->sealed.seq;
     int error = handle->cursor.spills
                     ? nv_replay_range(home, handle->cursor.first, handle->cursor.head, head)
                     : apply_staged(handle, head);

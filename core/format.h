@@ -10,7 +10,7 @@
  *   ...    segment 2, to the end of the file: transactions too large for the others
  *
  * A segment holds records one behind the other, each beginning on a line:
- *   commit line (64 bytes) | names | descriptors, 16 bytes each, padded to a line | lines
+ *   commit line (64 bytes) | names | descriptors, 16 bytes each, padded to a line | lines | padding
  * Records of one segment have one epoch and ascending sequence numbers; what
  * follows the last one is older, and does not verify in its place.
  */
@@ -72,7 +72,8 @@ enum nv_record_kind {
 
 /* The commit line.  Counts are believed only when line_hash is right. */
 struct nv_record {
-    uint16_t kind;
+    uint8_t kind;
+    uint8_t pad_lines;   /* zeros behind the record, so that the next one begins as it likes best */
     uint16_t name_lines; /* PREPARE: two NUL-terminated paths, super and child */
     uint32_t epoch;      /* +1 each time that a segment is begun again */
     uint64_t seq;
@@ -120,9 +121,11 @@ static inline uint64_t nv_record_body_bytes(const struct nv_record *record)
            (uint64_t)record->line_count * NV_LINE_BYTES;
 }
 
+/* What is between the beginnings of this record and of the next one. */
 static inline uint64_t nv_record_bytes(const struct nv_record *record)
 {
-    return NV_LINE_BYTES + nv_record_body_bytes(record);
+    return NV_LINE_BYTES + nv_record_body_bytes(record) +
+           (uint64_t)record->pad_lines * NV_LINE_BYTES;
 }
 
 void nv_record_finish(struct nv_record *record, const uint8_t nonce[NVMMIO_NONCE_BYTES],

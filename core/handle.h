@@ -31,6 +31,7 @@ struct nvmmio {
     struct nv_overlay overlay;
     uint64_t zero_pending; /* zero_from of the next record: what no record tells yet */
     enum nvmmio_stage stage;
+    bool hardens; /* the last commit was, so the next one is expected to be: a matter of speed */
 
     struct nv_cursor cursor;   /* where this transaction's records are */
     struct nv_cursor unsealed; /* the same before the seal */

@@ -133,7 +133,9 @@ static int open_any(struct nv_log *log, const struct nv_os *os, const char *path
     error = header_read(log, path, stat.bytes);
     if (error)
         nv_log_close(log);
-    else
+    else if (writable)
+        nv_medium_direct(&log->medium);
+    if (!error)
         log->bound_bytes = NV_HEADER_BYTES + 2 * log->header.segment_bytes;
     return error;
 }
@@ -254,12 +256,13 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     uint64_t bytes = plan->log_bytes;
     if (!bytes)
         bytes = log->probe.ops->mapped ? LOG_BYTES_MAPPED : LOG_BYTES_PAGE;
-    header->segment_bytes = nv_align_down((bytes - NV_HEADER_BYTES) / 2, NV_LINE_BYTES);
+    header->segment_bytes = nv_align_down((bytes - NV_HEADER_BYTES) / 2, NV_BLOCK_BYTES);
     log->bound_bytes = NV_HEADER_BYTES + 2 * header->segment_bytes;
     error = nv_medium_open(&log->medium, log->probe.ops, &log->file, true, 0);
     if (error)
         return error;
     log->open = true;
+    nv_medium_direct(&log->medium);
     uint64_t end =
         log->medium.ops->mapped ? nv_segment_start(log, NV_SEGMENT_OVERFLOW) : NV_HEADER_BYTES;
     header->file_bytes = end;
@@ -405,8 +408,9 @@ static int merge(struct iovec *parts, int count)
 }
 
 int nv_log_append(struct nv_log *log, struct nv_cursor *cursor, struct nv_record *record,
-                  struct iovec *parts, int count)
+                  struct iovec *parts, int count, bool fence_follows)
 {
+    static const uint8_t padding[UINT8_MAX * NV_LINE_BYTES];
     const uint8_t *nonce = log->header.nonce;
     assert(parts[0].iov_base == record && cursor->placed);
     record->epoch = cursor->epoch;
@@ -418,11 +422,19 @@ int nv_log_append(struct nv_log *log, struct nv_cursor *cursor, struct nv_record
         hash = nv_hash(parts[i].iov_base, parts[i].iov_len, hash);
         bytes += parts[i].iov_len;
     }
+    if (record->pad_lines) {
+        size_t pad = record->pad_lines * (size_t)NV_LINE_BYTES;
+        parts[count++] = (struct iovec){(void *)(uintptr_t)padding, pad};
+        bytes += pad;
+    }
     record->body_hash = hash;
     nv_record_finish(record, nonce, cursor->head);
     assert(bytes == nv_record_bytes(record));
     count = merge(parts, count);
-    int error = log->medium.ops->storev(&log->medium, cursor->head, parts, count);
+    const struct nv_medium_ops *ops = log->medium.ops;
+    bool fenced = fence_follows && ops->storev_fenced;
+    int error =
+        (fenced ? ops->storev_fenced : ops->storev)(&log->medium, cursor->head, parts, count);
     if (error)
         return error;
     cursor->last = cursor->head;

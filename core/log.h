@@ -97,11 +97,12 @@ uint64_t nv_segment_end(const struct nv_log *log, uint32_t segment);
 /*
  * Put one record at cursor->head, which has room for it.  parts[0] is the line
  * itself, parts[1] names and descriptors, and then comes one part for each
- * descriptor: the hash goes from part to part.  Fills in epoch and hashes; may
- * change the parts.  Not durable before nv_medium_fence(&log->medium).
+ * descriptor: the hash goes from part to part; one more part than `count` there
+ * is room for.  Fills in epoch and hashes; may change the parts.  Not durable before
+ * nv_medium_fence(&log->medium).
  */
 int nv_log_append(struct nv_log *log, struct nv_cursor *cursor, struct nv_record *record,
-                  struct iovec *parts, int count);
+                  struct iovec *parts, int count, bool fence_follows);
 /* Take the record at `offset` back: its line does not verify any more (from the next fence on
  * also after a crash). */
 int nv_log_erase(struct nv_log *log, uint64_t offset);

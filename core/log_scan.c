@@ -76,7 +76,7 @@ int nv_log_read(struct nv_log *log, uint64_t offset, uint64_t limit, uint64_t ch
     if (!nv_record_line_valid(line, log->header.nonce, offset))
         return -ENODATA;
     uint64_t bytes = nv_record_body_bytes(line);
-    if (bytes > limit - offset - NV_LINE_BYTES)
+    if (nv_record_bytes(line) > limit - offset)
         return -ENODATA;
     error = body_buffer(parsed, nv_max(bytes, 1));
     if (!error)

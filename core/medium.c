@@ -16,6 +16,7 @@ int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, st
     medium->file = file;
     medium->writable = writable;
     medium->step_bytes = step_bytes;
+    medium->direct = NULL;
     atomic_init(&medium->map, NULL);
     atomic_init(&medium->ready_bytes, 0);
     atomic_init(&medium->file_bytes, 0);
@@ -30,6 +31,12 @@ void nv_medium_close(struct nv_medium *medium)
     if (medium->ops)
         medium->ops->close(medium);
     medium->ops = NULL;
+}
+
+void nv_medium_direct(struct nv_medium *medium)
+{
+    if (medium->ops->direct && medium->writable && !medium->direct)
+        medium->ops->direct(medium);
 }
 
 int nv_medium_grow(struct nv_medium *medium, uint64_t bytes)

@@ -32,8 +32,11 @@ struct nv_medium_ops {
     enum nvmmio_medium kind;
     bool mapped;  /* loads and stores go to a mapping: small differences are cheap to store */
     bool instant; /* the fence is cheap: commit by lines, make home durable with the next fence */
+    uint32_t
+        unit; /* what is written once, as a log is, best begins and ends at multiples of this */
 
     int (*open)(struct nv_medium *medium);
+    void (*direct)(struct nv_medium *medium); /* nv_medium_direct; NULL: nothing to gain */
     void (*close)(struct nv_medium *medium);
     /* Space for [0, bytes) exists and, where mapped, can be loaded and stored.  Never shrinks.
      * New bytes read as zeros.  -ENOSPC leaves everything as it was.  To be called before every
@@ -49,6 +52,9 @@ struct nv_medium_ops {
     int (*store)(struct nv_medium *medium, uint64_t offset, const void *data, size_t bytes);
     /* The same for parts that lie one behind the other from `offset` on. */
     int (*storev)(struct nv_medium *medium, uint64_t offset, const struct iovec *parts, int count);
+    /* The same by a caller who fences next; NULL: nothing to gain from that. */
+    int (*storev_fenced)(struct nv_medium *medium, uint64_t offset, const struct iovec *parts,
+                         int count);
     int (*fence)(struct nv_medium *medium);
     /* The caller gives up a lock with a locked instruction right after this, and that counts as
      * the fence for what it stored: nothing to do in hardware, an event in a simulation. */
@@ -70,6 +76,7 @@ struct nv_medium {
     _Atomic uint64_t ready_bytes; /* [0, this) can be viewed and stored to without a fault */
     _Atomic uint64_t file_bytes;  /* physical size as this process last knew it */
     uint64_t step_bytes;          /* grow in multiples of this; 0: exactly */
+    struct nv_direct *direct;     /* see nv_medium_direct; NULL: not wanted, or not to be had */
 };
 
 extern const struct nv_medium_ops nv_medium_dax;  /* flushes and fences */
@@ -93,6 +100,9 @@ int nv_medium_probe(struct nv_file *file, enum nvmmio_medium wanted, struct nv_p
 int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, struct nv_file *file,
                    bool writable, uint64_t step_bytes);
 void nv_medium_close(struct nv_medium *medium);
+/* The file is read after a crash only: storev_fenced of whole units need not go through the
+ * kernel's cache.  Best effort. */
+void nv_medium_direct(struct nv_medium *medium);
 /* For the media themselves: the file covers `bytes`, grown in steps while there is space. */
 int nv_medium_grow(struct nv_medium *medium, uint64_t bytes);
 

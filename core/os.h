@@ -72,6 +72,9 @@ struct nv_os {
     int (*open)(const struct nv_os *os, const char *path, int flags, uint32_t mode,
                 struct nv_file *file);
     int (*close)(struct nv_file *file);
+    /* A second description of an open file, for writing whole blocks past the kernel's cache.
+     * -EOPNOTSUPP where the file system cannot. */
+    int (*reopen_direct)(struct nv_file *file, struct nv_file *direct);
     int (*stat)(struct nv_file *file, struct nv_file_stat *stat);
     /* By name, following links.  -ENOENT when there is none. */
     int (*stat_path)(const struct nv_os *os, const char *path, struct nv_file_stat *stat);

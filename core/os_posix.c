@@ -76,6 +76,18 @@ static int posix_open(const struct nv_os *os, const char *path, int flags, uint3
     return 0;
 }
 
+static int posix_reopen_direct(struct nv_file *file, struct nv_file *direct)
+{
+    char name[32];
+    (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", file->fd);
+    fill_standard_descriptors();
+    const int fd = open(name, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) /* EINVAL; but also a /proc that is not mounted, or no descriptor left */
+        return -EOPNOTSUPP;
+    *direct = (struct nv_file){.os = file->os, .fd = fd};
+    return 0;
+}
+
 static int posix_close(struct nv_file *file)
 {
     const int fd = file->fd;
@@ -338,6 +350,7 @@ static void posix_pause(const struct nv_os *os, uint64_t microseconds)
 const struct nv_os nv_os_posix = {
     .name = "posix",
     .open = posix_open,
+    .reopen_direct = posix_reopen_direct,
     .close = posix_close,
     .stat = posix_stat,
     .stat_path = posix_stat_path,

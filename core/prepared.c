@@ -178,6 +178,7 @@ int nv_prepared_resolve(struct nv_home *home, struct nv_scan *scan)
     struct nv_record record = prepare.line;
     record.kind = commit ? NV_RECORD_RESOLVE_COMMIT : NV_RECORD_RESOLVE_ABORT;
     record.name_lines = 0;
+    record.pad_lines = 0;
     record.block_count = record.line_count = 0;
     record.zero_from = NV_NO_ZERO;
     if (!commit)
@@ -189,7 +190,7 @@ int nv_prepared_resolve(struct nv_home *home, struct nv_scan *scan)
     struct iovec part = {&record, sizeof record};
     error = nv_medium_reserve(&home->log.medium, cursor.head + sizeof record);
     if (!error)
-        error = nv_log_append(&home->log, &cursor, &record, &part, 1);
+        error = nv_log_append(&home->log, &cursor, &record, &part, 1, true);
     if (!error)
         error = nv_medium_fence(&home->log.medium);
     if (!error)

@@ -142,7 +142,7 @@ static int build_begin(struct nvmmio *handle, struct build *build, size_t blocks
 {
     uint64_t front_bytes = names + nv_descriptors_bytes(blocks);
     uint64_t bytes = NV_LINE_BYTES + front_bytes + gathered_lines * NV_LINE_BYTES;
-    int error = scratch(handle, (size_t)bytes, blocks + 3);
+    int error = scratch(handle, (size_t)bytes, blocks + 4); /* line, front, blocks, padding */
     if (error)
         return error;
     uint8_t *front = handle->scratch + NV_LINE_BYTES;
@@ -163,7 +163,7 @@ static void fill_line(struct nvmmio *handle, struct nv_record *record, enum nv_r
     const struct nv_shared *shared = handle->home->share.shared;
     uint64_t seq = atomic_load_explicit(&shared->applied, memory_order_relaxed) + 1;
     *record = (struct nv_record){
-        .kind = (uint16_t)kind,
+        .kind = (uint8_t)kind,
         .name_lines = (uint16_t)(build ? build->names_bytes / NV_LINE_BYTES : 0),
         .seq = seq,
         .size = handle->overlay.size,
@@ -181,13 +181,19 @@ static int append(struct nvmmio *handle, enum nv_record_kind kind, struct build 
     struct nv_record *record = (struct nv_record *)(void *)handle->scratch;
     fill_line(handle, record, kind, build);
     handle->parts[0] = (struct iovec){record, sizeof *record};
+    uint64_t unit = home->log.medium.ops->unit;
     uint64_t bytes = nv_record_bytes(record);
     /* A prepare takes the room for its outcome, which must not fail for want of space. */
-    uint64_t room = kind == NV_RECORD_PREPARE ? bytes + NV_LINE_BYTES : bytes;
+    uint64_t room = nv_align_up(bytes, unit) + (kind == NV_RECORD_PREPARE ? unit : 0);
     int error = nv_place(handle, room, kind == NV_RECORD_SPILL);
     if (error)
         return error;
-    error = nv_log_append(&home->log, &handle->cursor, record, handle->parts, build->parts);
+    uint64_t pad = -(handle->cursor.head + bytes) % unit;
+    if (bytes + pad <= room) /* it is not where another medium's record does not end at a unit */
+        record->pad_lines = (uint8_t)(pad / NV_LINE_BYTES);
+    bytes = nv_record_bytes(record);
+    error = nv_log_append(&home->log, &handle->cursor, record, handle->parts, build->parts,
+                          handle->hardens && kind != NV_RECORD_SPILL);
     if (error)
         return nv_fail(error, "cannot write the log %s: %s", home->log_path,
                        nvmmio_strerror(error));

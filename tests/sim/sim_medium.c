@@ -112,6 +112,7 @@ const struct nv_medium_ops sim_medium_dax = {
     .kind = NVMMIO_MEDIUM_SIM,
     .mapped = true,
     .instant = true,
+    .unit = NV_LINE_BYTES,
     .open = dax_open,
     .close = dax_close,
     .reserve = dax_reserve,

@@ -205,6 +205,13 @@ static int check_space(struct nv_file *file, uint64_t bytes)
     return taken > sim->space_bytes ? -ENOSPC : 0;
 }
 
+static int os_reopen_direct(struct nv_file *file, struct nv_file *direct)
+{
+    (void)file;
+    (void)direct;
+    return -EOPNOTSUPP;
+}
+
 static int os_pwritev(struct nv_file *file, const struct iovec *parts, int count, uint64_t offset)
 {
     struct sim_process *process = sim_process_of(file);
@@ -444,6 +451,7 @@ void sim_os_init(struct sim_process *process)
         .name = "sim",
         .context = process,
         .open = os_open,
+        .reopen_direct = os_reopen_direct,
         .close = os_close,
         .stat = os_stat,
         .stat_path = os_stat_path,
