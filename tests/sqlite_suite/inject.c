@@ -10,7 +10,8 @@
  * it; in xClose and xUnlock, which cannot, a benign one.
  *
  * The suite also counts, in os_unix.c, how often a file was synced; that is counted
- * here for the files of the extension.
+ * here for the files of the extension.  And it moves the bytes on which SQLite locks:
+ * those of the extension are moved with them.
  *
  * At the end of the process one line is added to the file NVMMIO_SUITE_HITS: how
  * many errors of each kind reached the extension.
@@ -22,6 +23,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +42,7 @@ extern int sqlite3_diskfull_pending;
 extern int sqlite3_diskfull;
 extern int sqlite3_sync_count;
 extern int sqlite3_fullsync_count;
+extern int sqlite3PendingByte;
 
 static const sqlite3_io_methods *patched(const sqlite3_io_methods *methods);
 
@@ -48,6 +51,8 @@ extern const char __executable_start[];
 extern const char etext[];
 
 enum place { OUTSIDE, BENIGN, HARD };
+
+#define LOCK_BYTES 0x40000000 /* where SQLite's locks are by default */
 
 #define TABLES_MAX 8
 
@@ -81,7 +86,11 @@ static bool fails(int fd, const void *caller, bool takes_space)
     const uintptr_t at = (uintptr_t)caller;
     struct statfs fs;
 
-    if (place == OUTSIDE || (at >= (uintptr_t)__executable_start && at < (uintptr_t)etext))
+    if (at >= (uintptr_t)__executable_start && at < (uintptr_t)etext) {
+        errno = 0; /* os_unix.c makes something of it when it fails a call that went well */
+        return false;
+    }
+    if (place == OUTSIDE)
         return false;
     if (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
         return false; /* not a file of the database */
@@ -123,6 +132,7 @@ static void *next(const char *name)
     }
 
 REPLACE(ssize_t, pread, (int fd, void *to, size_t bytes, off_t at), (fd, to, bytes, at), false)
+REPLACE(ssize_t, pread64, (int fd, void *to, size_t bytes, off_t at), (fd, to, bytes, at), false)
 REPLACE(ssize_t, pwrite, (int fd, const void *from, size_t bytes, off_t at), (fd, from, bytes, at),
         true)
 REPLACE(ssize_t, pwritev, (int fd, const struct iovec *parts, int count, off_t at),
@@ -130,6 +140,33 @@ REPLACE(ssize_t, pwritev, (int fd, const struct iovec *parts, int count, off_t a
 REPLACE(int, fdatasync, (int fd), (fd), false)
 REPLACE(int, ftruncate, (int fd, off_t bytes), (fd, bytes), true)
 REPLACE(int, fallocate, (int fd, int mode, off_t at, off_t bytes), (fd, mode, at, bytes), true)
+
+/* The extension alone takes locks of this kind. */
+int fcntl(int fd, int command, ...)
+{
+    static int (*real)(int, int, ...);
+    const off_t bytes = 512; /* PENDING, RESERVED, and the range of SHARED */
+    struct flock *lock, moved;
+    va_list arguments;
+    int result;
+
+    va_start(arguments, command);
+    lock = va_arg(arguments, struct flock *);
+    va_end(arguments);
+    if (!real)
+        *(void **)&real = next("fcntl");
+    if ((command != F_OFD_SETLK && command != F_OFD_GETLK) || lock->l_start < LOCK_BYTES ||
+        lock->l_start >= LOCK_BYTES + bytes)
+        return real(fd, command, lock);
+    moved = *lock;
+    moved.l_start += sqlite3PendingByte - LOCK_BYTES;
+    result = real(fd, command, &moved);
+    if (moved.l_type != F_UNLCK)
+        moved.l_start -= sqlite3PendingByte - LOCK_BYTES;
+    if (command == F_OFD_GETLK)
+        *lock = moved;
+    return result;
+}
 /* NOLINTEND(readability-inconsistent-declaration-parameter-name,bugprone-macro-parentheses) */
 
 /* ---- The extension's methods, which note that they run ----------------------------------- */
