@@ -103,7 +103,7 @@ proc nvmmio_wrap {name} {
 proc nvmmio_do_delete_file {force args} {
   nvmmio_suite_do_delete_file $force {*}$args
   foreach name $args {
-    nvmmio_file delete $name-nvmmio $name-nvmmio-shm
+    nvmmio_file delete -- $name-nvmmio $name-nvmmio-shm
   }
 }
 

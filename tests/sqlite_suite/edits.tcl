@@ -58,6 +58,24 @@ set nvmmio_edits {
   
     do_test incrvacuum-ioerr-4.}
 
+  # The other process has to lock the same bytes.
+  pragma3
+    {sqlite3 db test.db;
+     db eval {DELETE FROM t1 WHERE a>300};}
+    {sqlite3_test_control_pending_byte 0x0010000
+     sqlite3 db test.db;
+     db eval {DELETE FROM t1 WHERE a>300};}
+
+  # A database that is open is not to be copied over.
+  sessioninvert
+    {forcecopy test.db test.db2}
+    {catch {db2 close}; catch {db3 close}; forcecopy test.db test.db2}
+
+  # Into WAL mode while no other process has it open.
+  tkt-5d863f876e
+    {sql2 { SELECT * FROM t1 }}
+    {set rows [sql2 { SELECT * FROM t1 }]; code2 {db2 close; sqlite3 db2 test.db}; set rows}
+
   # A directory in the journal's place does not make a COMMIT fail.
   io
     {do_test io-2.6.3 }
