@@ -55,6 +55,7 @@ char *store_try_open(struct store *store, const char *path, const struct store_o
     rocksdb_free(error);
     if (!store->db)
         return message;
+    free(message);
     store->read = rocksdb_readoptions_create();
     store->write = rocksdb_writeoptions_create();
     return NULL;
