@@ -527,13 +527,11 @@ int nv_home_read(struct nv_home *home, uint64_t offset, void *buffer, size_t byt
     }
     if (bytes == 0)
         return 0;
-    if (home->medium.ops->mapped) {
-        const uint8_t *from = nv_home_view(home, offset, bytes);
-        if (!from)
-            return nv_fail(-EIO, "cannot map %s", home->path);
-        memcpy(to, from, bytes);
+    if (home->medium.ops->mapped && nv_home_view(home, offset, bytes)) {
+        memcpy(to, nv_medium_view(&home->medium, offset, bytes), bytes);
         return 0;
     }
+    /* Not mapped, or it cannot be: no space for its holes, no room for more of it. */
     int error = nv_medium_load(&home->medium, offset, to, bytes);
     return error ? nv_fail(error, "cannot read %s: %s", home->path, nvmmio_strerror(error)) : 0;
 }

@@ -48,6 +48,9 @@ static int header_write(struct nv_log *log)
     int error = header_load(log, copies, valid);
     if (error)
         return error;
+    error = nv_medium_reserve(&log->medium, NV_HEADER_BYTES);
+    if (error)
+        return error;
     unsigned newest = header_newest(copies, valid);
     log->header.generation = valid[newest] ? copies[newest].generation + 1 : 1;
     nv_header_finish(&log->header);
@@ -111,7 +114,7 @@ static int open_any(struct nv_log *log, const struct nv_os *os, const char *path
                     enum nvmmio_medium medium)
 {
     struct nv_file_stat stat;
-    *log = (struct nv_log){.open = false};
+    *log = (struct nv_log){.body_bytes_max = UINT64_MAX};
     int error =
         os->open(os, path, NV_OPEN_NOFOLLOW | (writable ? NV_OPEN_WRITE : 0), 0, &log->file);
     if (error == -ENOENT)
@@ -282,7 +285,7 @@ static int make(struct nv_log *log, const struct nv_os *os, const struct nv_log_
     char *aside = nv_log_aside(plan->path);
     if (!aside)
         return nv_fail(-ENOMEM, "out of memory");
-    *log = (struct nv_log){.open = false};
+    *log = (struct nv_log){.body_bytes_max = UINT64_MAX};
     (void)os->unlink(os, aside); /* of somebody who died here */
     int error =
         os->open(os, aside, NV_OPEN_WRITE | NV_OPEN_CREATE | NV_OPEN_EXCLUSIVE | NV_OPEN_NOFOLLOW,
@@ -457,7 +460,7 @@ int nv_log_rewrite(struct nv_log *log, uint64_t first, uint64_t end)
     uint8_t *buffer = malloc(chunk);
     if (!buffer)
         return -ENOMEM;
-    int error = 0;
+    int error = nv_medium_reserve(&log->medium, end);
     for (uint64_t at = first; at < end && !error; at += chunk) {
         size_t bytes = (size_t)nv_min(chunk, end - at);
         error = nv_medium_load(&log->medium, at, buffer, bytes);

@@ -20,6 +20,7 @@ struct nv_log {
     struct nv_probe probe;
     struct nv_header header;
     uint64_t bound_bytes;        /* of the log, but for one large transaction */
+    uint64_t body_bytes_max;     /* of a record: set by a scan, from what the file really holds */
     uint64_t settled_generation; /* a header that this process knows to be durable; 0: none */
     uint32_t used_notes;         /* made by this process */
     bool open;

@@ -1,7 +1,7 @@
 /*
  * log_scan: finding out what valid records a log holds.  The reader of bytes
  * that anybody may have written: nothing is believed before it has verified, and
- * no more memory is taken than the file is long.
+ * holes cost neither time nor memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,6 +9,10 @@
 #include "core/base.h"
 #include "core/error.h"
 #include "core/log.h"
+
+/* What a record may hold besides what the file has: a copy can have holes for its zeros. */
+#define HOLES_MAX ((uint64_t)64 << 20)
+#define SCAN_LINES 64u
 
 static int body_buffer(struct nv_parsed *parsed, uint64_t bytes)
 {
@@ -78,6 +82,11 @@ int nv_log_read(struct nv_log *log, uint64_t offset, uint64_t limit, uint64_t ch
     uint64_t bytes = nv_record_body_bytes(line);
     if (nv_record_bytes(line) > limit - offset)
         return -ENODATA;
+    if (bytes > log->body_bytes_max)
+        return nv_fail(-EUCLEAN,
+                       "the log is damaged, or a copy with holes: a commit in it is larger "
+                       "than what it holds; nothing was changed. Restore the log from a "
+                       "copy (cp --sparse=never)");
     error = body_buffer(parsed, nv_max(bytes, 1));
     if (!error)
         error = nv_medium_load(&log->medium, offset + NV_LINE_BYTES, parsed->body, (size_t)bytes);
@@ -184,17 +193,34 @@ static int scan_segment(struct nv_log *log, uint32_t segment, const struct bound
     return 0;
 }
 
+/* The first line at or behind `offset` of which a part is not in a hole. */
+static uint64_t behind_hole(struct nv_log *log, uint64_t offset)
+{
+    const struct nv_os *os = log->file.os;
+    uint64_t data = offset;
+    if (!os->next_data || os->next_data(&log->file, offset, &data) != 0)
+        return offset;
+    return nv_max(offset, nv_align_down(data, NV_LINE_BYTES));
+}
+
 /* A line behind the valid ones that was written when a missing one was durable already. */
 static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit,
                        const struct nv_scan *scan)
 {
-    struct nv_record lines[64];
+    struct nv_record lines[SCAN_LINES];
     uint64_t offset = scan->runs[segment].end;
     while (offset < limit && limit - offset >= NV_LINE_BYTES) {
-        size_t count = (size_t)nv_min(64, (limit - offset) / NV_LINE_BYTES);
+        size_t count = (size_t)nv_min(SCAN_LINES, (limit - offset) / NV_LINE_BYTES);
         int error = nv_medium_load(&log->medium, offset, lines, count * sizeof *lines);
         if (error)
             return error;
+        if (lines[0].kind == 0 && lines[count - 1].kind == 0) {
+            uint64_t data = behind_hole(log, offset);
+            if (data > offset) {
+                offset = data;
+                continue;
+            }
+        }
         for (size_t i = 0; i < count; i++) {
             const struct nv_record *line = &lines[i];
             if (line->kind < NV_RECORD_COMMIT || line->kind > NV_RECORD_RESOLVE_ABORT ||
@@ -250,7 +276,10 @@ int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
     uint64_t gap = 0;
     memset(scan, 0, sizeof *scan);
     int error = log->file.os->stat(&log->file, &stat);
-    if (!error && log->medium.ops->mapped) /* map all that there is now */
+    if (!error)
+        log->body_bytes_max = stat.space_bytes + HOLES_MAX;
+    /* Map all that there is now, but for one with holes: those are not worth filling. */
+    if (!error && log->medium.ops->mapped && stat.space_bytes >= stat.bytes)
         error = nv_medium_reserve(&log->medium, stat.bytes);
     if (error)
         return error;

@@ -15,6 +15,7 @@ int nv_medium_open(struct nv_medium *medium, const struct nv_medium_ops *ops, st
     medium->ops = ops;
     medium->file = file;
     medium->writable = writable;
+    medium->sparse = false;
     medium->step_bytes = step_bytes;
     medium->direct = NULL;
     atomic_init(&medium->map, NULL);

@@ -72,22 +72,39 @@ static int map_more(struct nv_medium *medium, uint64_t bytes)
     return 0;
 }
 
-/* No load or store in the file needs space any more: the holes of a sparse one are filled. */
-static int fill_holes(struct nv_medium *medium)
+static bool is_sparse(const struct nv_file_stat *stat)
+{
+    return stat->space_bytes < stat->bytes;
+}
+
+/*
+ * Loads and stores in [0, bytes), as far as the file reaches, need no space any
+ * more; up to *end they do not.  Of a file without holes that is all of it.
+ * Where it is sparse little more is filled than is asked for: a log that came
+ * from anywhere may claim any size.
+ */
+static int fill_holes(struct nv_medium *medium, uint64_t ready, uint64_t bytes, uint64_t *end)
 {
     struct nv_file *file = medium->file;
     struct nv_file_stat stat;
+    *end = UINT64_MAX;
+    /* Holes are from before: whoever has the file open as we do grows it without any. */
+    if (ready && !medium->sparse)
+        return 0;
     const int status = file->os->stat(file, &stat);
-    if (status || !stat.bytes)
+    if (status || stat.bytes <= ready)
         return status;
     /* A memory file system counts exactly, and takes long to allocate again what is there.  Others
      * count their own blocks in, but a load from a hole needs no space there. */
     const bool memory = on_memory(file);
-    if (memory && stat.space_bytes >= stat.bytes)
+    medium->sparse = ready || is_sparse(&stat);
+    if (memory && !is_sparse(&stat))
         return 0;
-    if (medium->writable)
-        return file->os->allocate(file, 0, stat.bytes, true);
-    return memory ? -EOPNOTSUPP : 0;
+    if (!medium->writable)
+        return memory ? -EOPNOTSUPP : 0;
+    if (medium->sparse)
+        *end = nv_align_up(bytes, HUGE_BYTES);
+    return file->os->allocate(file, ready, nv_min(*end, stat.bytes) - ready, true);
 }
 
 static int mapped_reserve(struct nv_medium *medium, uint64_t bytes)
@@ -95,16 +112,17 @@ static int mapped_reserve(struct nv_medium *medium, uint64_t bytes)
     const uint64_t ready = atomic_load_explicit(&medium->ready_bytes, memory_order_relaxed);
     if (bytes <= ready)
         return 0;
-    /* Holes are from before: whoever has the file open as we do grows it without any. */
-    int status = ready ? 0 : fill_holes(medium);
+    uint64_t filled = 0;
+    int status = fill_holes(medium, ready, bytes, &filled);
     if (!status)
         status = nv_medium_grow(medium, bytes);
     if (status)
         return status;
-    const uint64_t file_bytes = atomic_load_explicit(&medium->file_bytes, memory_order_relaxed);
-    status = map_more(medium, file_bytes);
+    const uint64_t end =
+        nv_min(filled, atomic_load_explicit(&medium->file_bytes, memory_order_relaxed));
+    status = map_more(medium, end);
     if (!status)
-        atomic_store_explicit(&medium->ready_bytes, file_bytes, memory_order_release);
+        atomic_store_explicit(&medium->ready_bytes, end, memory_order_release);
     return status;
 }
 
@@ -130,8 +148,9 @@ static int mapped_open(struct nv_medium *medium)
     status = map_more(medium, stat.bytes); /* of an empty file too: whether it can be mapped */
     if (status)
         return status;
-    status = mapped_reserve(medium, stat.bytes);
-    /* A sparse file that cannot be filled is no failure yet: it can be loaded. */
+    /* Holes are filled when somebody has to store there: until then the kernel reads them. */
+    if (!is_sparse(&stat))
+        status = mapped_reserve(medium, stat.bytes);
     if (status == -ENOSPC || status == -EFBIG || status == -EOPNOTSUPP)
         status = 0;
     if (status)

@@ -96,6 +96,9 @@ struct nv_os {
     /* Space for [offset, offset + bytes) exists; with extend, the size covers it too.  On failure
      * the size is what it was: one process at a time may extend a file. */
     int (*allocate)(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend);
+    /* The first place at or behind `offset` that is not in a hole; the end of the file, at most.
+     * NULL in a system that knows nothing of holes. */
+    int (*next_data)(struct nv_file *file, uint64_t offset, uint64_t *where);
 
     /* Shared mapping of [0, bytes), which may reach past the end of the file.  With `sync`, as
      * MAP_SYNC: -EOPNOTSUPP where the file system cannot.  Children do not inherit it. */

@@ -364,6 +364,7 @@ const struct nv_os nv_os_posix = {
     .sync_data = nv_posix_sync_data,
     .truncate = nv_posix_truncate,
     .allocate = nv_posix_allocate,
+    .next_data = nv_posix_next_data,
     .map = nv_posix_map,
     .unmap = nv_posix_unmap,
     .fs_kind = nv_posix_fs_kind,

@@ -249,6 +249,17 @@ int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, boo
     return status;
 }
 
+int nv_posix_next_data(struct nv_file *file, uint64_t offset, uint64_t *where)
+{
+    if (offset > INT64_MAX)
+        return -EINVAL;
+    const off_t data = lseek(file->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return -errno;
+    *where = data < 0 ? offset : (uint64_t)data;
+    return data < 0 ? file_size(file->fd, where) : 0; /* ENXIO: a hole to the end */
+}
+
 int nv_posix_map(struct nv_file *file, size_t bytes, bool writable, bool sync, void **address)
 {
     if (!bytes)
