@@ -26,15 +26,17 @@ static int body_buffer(struct nv_parsed *parsed, uint64_t bytes)
     return 0;
 }
 
-/* The hash over a body, part by part as nv_log_append took it; false when the counts are wrong. */
-static bool body_hash(struct nv_parsed *parsed, uint64_t seed, uint64_t *hash)
+/* The hash over a body, part by part as nv_log_append took it; false when the counts are wrong, or
+ * a block lies behind the end of the content (of which the first `least` bytes are always there).
+ */
+static bool body_hash(struct nv_parsed *parsed, uint64_t least, uint64_t seed, uint64_t *hash)
 {
     const struct nv_record *line = &parsed->line;
     uint64_t front = nv_record_names_bytes(line) + nv_descriptors_bytes(line->block_count);
     uint64_t lines = 0;
+    uint64_t blocks = nv_align_up(nv_max(line->size, least), NV_BLOCK_BYTES) / NV_BLOCK_BYTES;
     for (uint32_t i = 0; i < line->block_count; i++) {
-        if (parsed->descriptors[i].lines == 0 ||
-            parsed->descriptors[i].block > (uint64_t)INT64_MAX / NV_BLOCK_BYTES)
+        if (parsed->descriptors[i].lines == 0 || parsed->descriptors[i].block >= blocks)
             return false;
         lines += (uint64_t)__builtin_popcountll(parsed->descriptors[i].lines);
     }
@@ -97,7 +99,8 @@ int nv_log_read(struct nv_log *log, uint64_t offset, uint64_t limit, uint64_t ch
     parsed->lines = parsed->body + names + nv_descriptors_bytes(line->block_count);
     uint64_t hash = 0;
     uint64_t seed = nv_record_body_seed(log->header.nonce, offset, line, chain);
-    if (!body_hash(parsed, seed, &hash) || hash != line->body_hash || !names_valid(parsed))
+    if (!body_hash(parsed, log->header.mark_bytes, seed, &hash) || hash != line->body_hash ||
+        !names_valid(parsed))
         return -ENODATA;
     return 0;
 }

@@ -261,8 +261,9 @@ enum nv_burial nv_share_bury(struct nv_share *share, uint32_t rival, uint32_t sl
 {
     const struct nv_os *os = share->home->os;
     enum nv_burial burial = NV_BURIAL_ALIVE;
+    /* What nobody owns is being given up just now; or the page is not what it should be. */
     if (share->alone || rival == share->process || rival >= NV_PROCESSES_MAX)
-        return rival == share->process ? NV_BURIAL_ALIVE : NV_BURIAL_DONE;
+        return NV_BURIAL_ALIVE;
     if (os->lock(share->home, NV_BYTE_PROCESS + rival, 1) == 0) {
         /* We have its byte: it is dead, and nobody can come back in its place. */
         burial = clear_dead(share, rival, slot);

@@ -4,15 +4,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DESCRIPTORS_MAX 64
 #define NAMES_MAX 16
+#define FILE_BYTES_MAX ((rlim_t)16 << 20)
 
 static char directory[128];
 static int open_fds[DESCRIPTORS_MAX];
@@ -139,12 +142,27 @@ static int guarded_rename(const struct nv_os *os, const char *from, const char *
     return nv_os_posix.rename(os, from, to);
 }
 
+/* A commit may say that the content has any size, and space is taken for it: not all that there is.
+ */
+static void limit_files(bool on)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0)
+        fuzz_fail("no limits");
+    limit.rlim_cur = on ? FILE_BYTES_MAX : limit.rlim_max;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        fuzz_fail("no limit");
+}
+
 struct nv_os fuzz_os;
 
 struct nv_process *fuzz_begin(void)
 {
     struct nv_process *process = NULL;
 
+    limit_files(true);
     fuzz_os = nv_os_posix;
     fuzz_os.open = guarded_open;
     fuzz_os.close = guarded_close;
@@ -162,6 +180,7 @@ void fuzz_end(struct nv_process *process)
         nv_process_destroy(process);
     while (open_count)
         (void)close(open_fds[--open_count]);
+    limit_files(false);
 }
 
 /* ---- inputs -------------------------------------------------------------------------------- */

@@ -49,12 +49,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     const struct nv_file_id home = {.inode = 42, .birth_ns = 43};
     enum nvmmio_medium medium = fuzz_u8(&input) & 1 ? NVMMIO_MEDIUM_PAGE : NVMMIO_MEDIUM_RAM;
     bool writable = bytes & 1;
-    struct nv_process *process = fuzz_begin();
+    struct nv_process *process;
     struct nv_log log;
     struct nv_scan scan;
 
     fuzz_log_make(&made, &input, &home);
     fuzz_log_write(&made, FUZZ_LOG);
+    process = fuzz_begin();
     if (nv_log_open(&log, &fuzz_os, FUZZ_LOG, &home, writable, medium) == 0) {
         if (nv_log_scan(&log, &scan) == 0) {
             check_scan(&log, &scan, made.file_bytes);

@@ -34,6 +34,8 @@ static void open_uri(const char *query)
     char uri[TEXT_BYTES + 256];
     sqlite3 *db = NULL;
 
+    if (strstr(query, "modeof")) /* in which SQLite's unix VFS leaks memory (3.40) */
+        return;
     (void)snprintf(uri, sizeof(uri), "file:%s?vfs=nvmmio&%s", FUZZ_HOME, query);
     if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
                         NULL) == SQLITE_OK)

@@ -82,6 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     int other = -1;
 
     options.timeout_ms = 0;
+    options.log_bytes = NVMMIO_LOG_BYTES_MIN;
     fuzz_write(FUZZ_HOME, CONTENT, sizeof(CONTENT));
     if (nv_os_posix.stat_path(&nv_os_posix, FUZZ_HOME, &stat) != 0)
         fuzz_fail("no home");
