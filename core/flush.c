@@ -3,6 +3,7 @@
  * One thread for each home of a process, made when it is first needed.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "core/error.h"
@@ -88,8 +89,15 @@ static struct nv_flusher *flusher_get(struct nv_home *home)
     pthread_mutex_init(&flusher->mutex, NULL);
     pthread_cond_init(&flusher->changed, NULL);
     home->flusher = flusher;
-    if (nv_process_os(home->process)->threads)
+    if (nv_process_os(home->process)->threads) {
+        /* The program's signals are for threads of its own. */
+        sigset_t all;
+        sigset_t before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
         flusher->running = pthread_create(&flusher->thread, NULL, flusher_main, home) == 0;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
     return flusher;
 }
 

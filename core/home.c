@@ -24,6 +24,7 @@ static void home_free(struct nv_home *home)
 {
     pthread_mutex_destroy(&home->flushing);
     pthread_mutex_destroy(&home->growth);
+    pthread_cond_destroy(&home->left);
     pthread_mutex_destroy(&home->mutex);
     free(home->path);
     free(home->log_path);
@@ -87,6 +88,7 @@ static int home_open(struct nv_process *process, const char *path,
     if (!home)
         return nv_fail(-ENOMEM, "out of memory");
     pthread_mutex_init(&home->mutex, NULL);
+    pthread_cond_init(&home->left, NULL);
     pthread_mutex_init(&home->growth, NULL);
     pthread_mutex_init(&home->flushing, NULL);
     home->process = process;
@@ -112,25 +114,54 @@ static int home_open(struct nv_process *process, const char *path,
     return 0;
 }
 
+/* The table's entry for the file of this name, or NULL.  Never a second descriptor: closing it
+ * would drop the locks of stock SQLite in this process. */
+static int find(struct nv_process *process, const char *path, struct nv_home **out)
+{
+    struct nv_file_stat stat;
+    *out = NULL;
+    int error = process->os->stat_path(process->os, path, &stat);
+    if (error)
+        return error == -ENOENT
+                   ? 0
+                   : nv_fail(error, "cannot look at %s: %s", path, nvmmio_strerror(error));
+    for (*out = process->homes; *out && !same_file(&(*out)->stat.id, &stat.id);)
+        *out = (*out)->next;
+    return 0;
+}
+
+/* There may be the right to write by now.  The old descriptor stays, for the sake of the locks that
+ * would go with it. */
+static void become_active(struct nv_home *home)
+{
+    const struct nv_os *os = home->process->os;
+    struct nv_file file;
+    if (home->older.os || os->open(os, home->path, NV_OPEN_WRITE, 0, &file) != 0)
+        return;
+    home->older = home->file;
+    home->file = file;
+    home->passive = false;
+}
+
 int nv_home_acquire(struct nv_process *process, const char *path,
                     const struct nvmmio_options *options, struct nv_home **out)
 {
     const struct nv_os *os = process->os;
     char real[PATH_MAX];
-    struct nv_file_stat stat;
     int error = os->resolve(os, path, real, sizeof real);
     if (error)
         return nv_fail(error, "%s: %s", path, nvmmio_strerror(error));
-    pthread_mutex_lock(&process->mutex);
     struct nv_home *home = NULL;
-    /* Never a second descriptor: closing it would drop the locks of stock SQLite in this process.
-     */
-    if (os->stat_path(os, real, &stat) == 0)
-        for (home = process->homes; home && !same_file(&home->stat.id, &stat.id);)
-            home = home->next;
+    pthread_mutex_lock(&process->mutex);
+    error = find(process, real, &home);
+    /* Its descriptor is about to go: nobody may have another before. */
+    while (!error && home && home->leaving) {
+        pthread_cond_wait(&process->left, &process->mutex);
+        error = find(process, real, &home);
+    }
     if (home && (options->flags & NVMMIO_CREATE_NEW) && (options->flags & NVMMIO_CREATE))
         error = nv_fail(-EEXIST, "%s exists already", path);
-    if (!home) {
+    if (!home && !error) {
         error = home_open(process, real, options, &home);
         if (!error && home) {
             home->next = process->homes;
@@ -139,6 +170,8 @@ int nv_home_acquire(struct nv_process *process, const char *path,
     } else if (!error && home->references == 0) {
         /* Left over from an open that did not come to a join. */
         error = configure(home, real, options);
+        if (!error && home->passive && !(options->flags & NVMMIO_READ_ONLY))
+            become_active(home);
     }
     if (!error && home && home->passive && !(options->flags & NVMMIO_READ_ONLY))
         error = nv_fail(-EACCES, "no permission to write %s", path);
@@ -223,11 +256,21 @@ static int page_fill(struct nv_home *home)
     return 0;
 }
 
+/* For one who cannot merge a log: 0 when there is none. */
+static int look_for_log(struct nv_home *home, const char *why)
+{
+    int there = nv_os_exists(home->file.os, home->log_path);
+    if (there > 0)
+        return nv_fail(-EROFS, "%s has a log that must be merged first, and %s", home->path, why);
+    return there == 0 ? 0
+                      : nv_fail(there, "cannot look for the log %s: %s", home->log_path,
+                                nvmmio_strerror(there));
+}
+
 /* Without the right to write: what lies there must be an ordinary file, and stay one. */
 static int join_passive(struct nv_home *home)
 {
     const struct nv_os *os = home->file.os;
-    struct nv_file_stat stat;
     int error = os->lock(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX);
     if (error == -EAGAIN)
         return nv_fail(-EBUSY,
@@ -236,18 +279,15 @@ static int join_passive(struct nv_home *home)
                        home->path);
     if (error)
         return error;
-    if (os->stat_path(os, home->log_path, &stat) == 0)
-        error = nv_fail(-EROFS,
-                        "%s has a log that must be merged first, and there is no permission to "
-                        "write: run \"nvmmio recover\" on it with that permission",
-                        home->path);
+    error = look_for_log(home, "there is no permission to write: run \"nvmmio recover\" on it "
+                               "with that permission");
     if (!error)
         error = nv_share_private(&home->share);
     if (!error)
         error = page_fill(home);
     if (error) {
         if (home->share.shared)
-            nv_share_leave(&home->share, NULL, false);
+            (void)nv_share_leave(&home->share, NULL, false);
         (void)os->unlock(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX);
     }
     return error;
@@ -255,16 +295,14 @@ static int join_passive(struct nv_home *home)
 
 static int join_first(struct nv_home *home, bool read_only)
 {
-    const struct nv_os *os = home->file.os;
     struct nv_shared *shared = home->share.shared;
-    struct nv_file_stat stat;
     uint64_t recoveries = 0;
-    if (read_only && os->stat_path(os, home->log_path, &stat) == 0)
-        return nv_fail(-EROFS,
-                       "%s has a log that must be merged first, and is opened read-only: open it "
-                       "for writing, or run \"nvmmio recover\" on it",
-                       home->path);
-    int error = nv_recover_home(home, home->progress, home->progress_context);
+    int error = read_only ? look_for_log(home, "it is opened read-only: open it for writing, or "
+                                               "run \"nvmmio recover\" on it")
+                          : 0;
+    if (error)
+        return error;
+    error = nv_recover_home(home, home->progress, home->progress_context);
     if (error == -ENOENT)
         error = 0;
     else if (!error)
@@ -303,7 +341,8 @@ static int join(struct nv_home *home, int timeout_ms, bool read_only)
         return nv_medium_open(&home->medium, home->probe.ops, &home->file, false, 0);
     }
     bool first = false;
-    error = nv_share_join(&home->share, &home->file, home->page_path, timeout_ms, &first);
+    error =
+        nv_share_join(&home->share, &home->file, home->path, home->page_path, timeout_ms, &first);
     if (error)
         return error;
     error = nv_medium_open(&home->medium, home->probe.ops, &home->file, true, HOME_STEP_BYTES);
@@ -319,7 +358,7 @@ static int join(struct nv_home *home, int timeout_ms, bool read_only)
         return 0;
     }
     uint32_t process = home->share.process;
-    nv_share_leave(&home->share, home->page_path, first);
+    (void)nv_share_leave(&home->share, home->page_path, first);
     (void)home->file.os->unlock(&home->file, NV_BYTE_PROCESS + process, 1);
     nv_share_door_unlock(&home->share);
     return error;
@@ -329,6 +368,8 @@ int nv_home_join(struct nv_home *home, int timeout_ms, bool read_only)
 {
     int error = 0;
     pthread_mutex_lock(&home->mutex);
+    while (home->leaving)
+        pthread_cond_wait(&home->left, &home->mutex);
     if (home->members == 0) {
         if (home->file.os == NULL)
             error = nv_fail(-ESTALE, "%s was closed", home->path);
@@ -344,9 +385,11 @@ int nv_home_join(struct nv_home *home, int timeout_ms, bool read_only)
 /* A log that somebody died over, or failed, before its first record; home may be marked already. */
 static int retire_unborn(struct nv_home *home)
 {
-    struct nv_file_stat stat;
-    if (home->file.os->stat_path(home->file.os, home->log_path, &stat) != 0)
-        return 0;
+    int there = nv_os_exists(home->file.os, home->log_path);
+    if (there <= 0)
+        return there == 0 ? 0
+                          : nv_fail(there, "cannot look for the log %s: %s", home->log_path,
+                                    nvmmio_strerror(there));
     nv_log_close(&home->log);
     return nv_recover_home(home, NULL, NULL);
 }
@@ -384,10 +427,12 @@ static int leave(struct nv_home *home, int timeout_ms)
     atomic_store(&home->log_ready, false);
     nv_log_close(&home->log);
     nv_medium_close(&home->medium);
-    nv_share_leave(&home->share, home->page_path, last);
+    int left = nv_share_leave(&home->share, home->page_path, last);
+    if (home->older.os)
+        (void)os->close(&home->older);
     (void)os->close(&home->file);
-    home->file.os = NULL;
-    return error;
+    home->file.os = home->older.os = NULL;
+    return error ? error : left;
 }
 
 /* Handles that have not joined keep the file, if it still is the same. */
@@ -407,32 +452,35 @@ int nv_home_leave(struct nv_home *home, int timeout_ms)
 {
     int error = 0;
     struct nv_process *process = home->process;
-    /* Both: nobody may find this home in the table while its descriptor goes away. */
     pthread_mutex_lock(&process->mutex);
     pthread_mutex_lock(&home->mutex);
-    if (--home->members == 0) {
+    bool last = --home->members == 0;
+    home->leaving = last;
+    pthread_mutex_unlock(&process->mutex);
+    /* This takes its time, and other files have nothing to do with it. */
+    if (last) {
         nv_flusher_stop(home);
         error = leave(home, timeout_ms);
-        /* Handles that are open and have not joined get a new descriptor. */
-        if (home->references > 1)
-            reopen(home);
-        else
-            table_remove(home);
     }
+    pthread_mutex_unlock(&home->mutex);
+    if (!last)
+        return error;
+    pthread_mutex_lock(&process->mutex);
+    pthread_mutex_lock(&home->mutex);
+    /* Handles that are open and have not joined get a new descriptor. */
+    if (home->references > 1)
+        reopen(home);
+    else
+        table_remove(home);
+    home->leaving = false;
+    pthread_cond_broadcast(&home->left);
+    pthread_cond_broadcast(&process->left);
     pthread_mutex_unlock(&home->mutex);
     pthread_mutex_unlock(&process->mutex);
     return error;
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */
-
-static int home_sync_size(struct nv_home *home)
-{
-    /* A mapping's fences know nothing of the file's size and blocks. */
-    if (home->medium.ops->mapped && home->probe.survives_power)
-        return home->file.os->sync_data(&home->file);
-    return 0;
-}
 
 static int create_log(struct nv_home *home)
 {
@@ -459,7 +507,7 @@ static int create_log(struct nv_home *home)
          * not be told from one that another program has written to. */
         error = nv_medium_reserve(&home->medium, nv_max(HEAD_BYTES, plan.content_bytes));
         if (!error)
-            error = home_sync_size(home);
+            error = nv_home_sync_size(home);
         if (!error)
             error = nv_home_store_head(home, shared->head, plan.content_bytes);
         if (!error)
@@ -498,97 +546,5 @@ int nv_home_log(struct nv_home *home, int timeout_ms)
     if (!error)
         atomic_store_explicit(&home->log_ready, true, memory_order_release);
     pthread_mutex_unlock(&home->mutex);
-    return error;
-}
-
-/* ---- the content ----------------------------------------------------------------------------- */
-
-const uint8_t *nv_home_view(struct nv_home *home, uint64_t offset, size_t bytes)
-{
-    const uint8_t *view = nv_medium_view(&home->medium, offset, bytes);
-    if (view || !home->medium.ops->mapped)
-        return view;
-    pthread_mutex_lock(&home->growth);
-    int error = nv_medium_reserve(&home->medium, offset + bytes);
-    pthread_mutex_unlock(&home->growth);
-    return error ? NULL : nv_medium_view(&home->medium, offset, bytes);
-}
-
-int nv_home_read(struct nv_home *home, uint64_t offset, void *buffer, size_t bytes)
-{
-    const struct nv_shared *shared = home->share.shared;
-    uint8_t *to = buffer;
-    if (offset < shared->mark_bytes) {
-        size_t part = (size_t)nv_min(bytes, shared->mark_bytes - offset);
-        memcpy(to, shared->head + offset, part);
-        to += part;
-        offset += part;
-        bytes -= part;
-    }
-    if (bytes == 0)
-        return 0;
-    if (home->medium.ops->mapped && nv_home_view(home, offset, bytes)) {
-        memcpy(to, nv_medium_view(&home->medium, offset, bytes), bytes);
-        return 0;
-    }
-    /* Not mapped, or it cannot be: no space for its holes, no room for more of it. */
-    int error = nv_medium_load(&home->medium, offset, to, bytes);
-    return error ? nv_fail(error, "cannot read %s: %s", home->path, nvmmio_strerror(error)) : 0;
-}
-
-int nv_home_reserve(struct nv_home *home, uint64_t bytes)
-{
-    bytes = nv_align_up(bytes, NV_BLOCK_BYTES);
-    if (bytes <= atomic_load_explicit(&home->medium.file_bytes, memory_order_relaxed) &&
-        (!home->medium.ops->mapped || nv_medium_view(&home->medium, bytes, 0)))
-        return 0;
-    pthread_mutex_lock(&home->growth);
-    uint64_t before = atomic_load(&home->medium.file_bytes);
-    int error = nv_medium_reserve(&home->medium, bytes);
-    if (!error && atomic_load(&home->medium.file_bytes) > before)
-        error = home_sync_size(home);
-    pthread_mutex_unlock(&home->growth);
-    if (error)
-        return nv_fail(error, "cannot grow %s to %llu bytes: %s", home->path,
-                       (unsigned long long)bytes, nvmmio_strerror(error));
-    return 0;
-}
-
-void nv_home_raw_head(const struct nv_home *home, const uint8_t *head, uint64_t content_bytes,
-                      uint8_t *raw)
-{
-    const struct nv_header *header = &home->log.header;
-    for (uint32_t i = 0; i < HEAD_BYTES; i++)
-        raw[i] = content_bytes ? (uint8_t)(head[i] ^ header->mask[i]) : header->empty[i];
-    memcpy(raw + header->nonce_at, header->nonce, NVMMIO_NONCE_BYTES);
-}
-
-void nv_home_unmark_head(const struct nv_home *home, const uint8_t *raw, uint8_t *head)
-{
-    const struct nv_header *header = &home->log.header;
-    for (uint32_t i = 0; i < HEAD_BYTES; i++)
-        head[i] = (uint8_t)(raw[i] ^ header->mask[i]);
-    memcpy(head + header->nonce_at, header->head + header->nonce_at, NVMMIO_NONCE_BYTES);
-}
-
-int nv_home_store_head(struct nv_home *home, const uint8_t *head, uint64_t content_bytes)
-{
-    uint8_t raw[HEAD_BYTES];
-    if (!home->share.shared->mark_bytes)
-        return 0;
-    nv_home_raw_head(home, head, content_bytes, raw);
-    /* Ordered by the fence that orders the commit it belongs to, or by the caller's. */
-    return nv_medium_store(&home->medium, 0, raw, sizeof raw);
-}
-
-int nv_home_zero(struct nv_home *home, uint64_t from, uint64_t to)
-{
-    static const uint8_t zeros[65536];
-    int error = 0;
-    while (from < to && !error) {
-        size_t bytes = (size_t)nv_min(to - from, sizeof zeros - from % sizeof zeros);
-        error = nv_medium_store(&home->medium, from, zeros, bytes);
-        from += bytes;
-    }
     return error;
 }

@@ -37,6 +37,8 @@ struct nv_home {
     uint32_t references; /* handles that are open */
     uint32_t members;    /* of these, handles that have joined */
     pthread_mutex_t mutex;
+    pthread_cond_t left;      /* with mutex: no longer leaving */
+    bool leaving;             /* the last member is about it; set under both mutexes */
     pthread_mutex_t growth;   /* inside mutex: growing and mapping */
     pthread_mutex_t flushing; /* inside mutex: making home durable */
 
@@ -46,6 +48,8 @@ struct nv_home {
     struct nv_settings settings;
 
     struct nv_file file;
+    struct nv_file
+        older; /* an earlier descriptor, kept as long as the present one; .os NULL: none */
     struct nv_file_stat stat;  /* as found when it was opened; bytes is not kept up to date */
     bool passive;              /* no right to write: reads only, takes part in nothing */
     nvmmio_progress *progress; /* of a recovery in join; NULL: nobody asks */
@@ -80,6 +84,8 @@ int nv_home_log(struct nv_home *home, int timeout_ms);
 int nv_home_read(struct nv_home *home, uint64_t offset, void *buffer, size_t bytes);
 /* The mapped bytes, mapping more if need be; NULL where the medium is not mapped. */
 const uint8_t *nv_home_view(struct nv_home *home, uint64_t offset, size_t bytes);
+/* Where a mapping's fences know nothing of it: the file's size and blocks are durable. */
+int nv_home_sync_size(struct nv_home *home);
 /* Space for content of `bytes` exists. */
 int nv_home_reserve(struct nv_home *home, uint64_t bytes);
 /* The first bytes of the content as home must carry them while the log lives. */

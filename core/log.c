@@ -315,8 +315,10 @@ out:
 
 int nv_log_create(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
 {
-    struct nv_file_stat stat;
-    if (os->stat_path(os, plan->path, &stat) == 0) {
+    int there = nv_os_exists(os, plan->path);
+    if (there < 0)
+        return nv_fail(there, "cannot look for the log %s: %s", plan->path, nvmmio_strerror(there));
+    if (there) {
         int error = adopt(log, os, plan);
         if (error != -ENOENT)
             return error;

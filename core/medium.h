@@ -72,7 +72,7 @@ struct nv_medium {
     const struct nv_medium_ops *ops;
     struct nv_file *file; /* not owned */
     bool writable;
-    bool sparse; /* it had holes: those are filled as far as is reserved */
+    bool sparse;                  /* it had holes: those are filled as far as is reserved */
     _Atomic(struct nv_map *) map; /* NULL where not mapped */
     _Atomic uint64_t ready_bytes; /* [0, this) can be viewed and stored to without a fault */
     _Atomic uint64_t file_bytes;  /* physical size as this process last knew it */

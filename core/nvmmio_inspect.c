@@ -223,10 +223,13 @@ static int find_users(struct nv_home *home, bool *live)
     enum nv_lock_holder holder = NV_HOLDER_NONE;
     uint64_t where;
     pthread_mutex_lock(&home->mutex);
+    while (home->leaving)
+        pthread_cond_wait(&home->left, &home->mutex);
     *live = home->members > 0;
-    int error = *live ? 0
-                      : home->file.os->lock_holder(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX,
-                                                   &holder, &where);
+    int error = *live || !home->file.os
+                    ? 0
+                    : home->file.os->lock_holder(&home->file, NV_BYTE_PROCESS, NV_PROCESSES_MAX,
+                                                 &holder, &where);
     pthread_mutex_unlock(&home->mutex);
     *live = *live || holder == NV_HOLDER_OFD;
     return error;
@@ -237,7 +240,11 @@ static void report_mark(struct nv_home *home, const struct nvmmio_mark *mark, co
                         struct nvmmio_report *report)
 {
     uint8_t raw[NVMMIO_MARK_BYTES];
-    ssize_t got = home->file.os->pread(&home->file, raw, sizeof raw, 0);
+    ssize_t got = 0;
+    pthread_mutex_lock(&home->mutex);
+    if (home->file.os)
+        got = home->file.os->pread(&home->file, raw, sizeof raw, 0);
+    pthread_mutex_unlock(&home->mutex);
     if (got <= 0 || !nv_home_looks_marked(mark, raw, (size_t)got))
         return;
     report->state = NVMMIO_STATE_LOG_MISSING;
@@ -341,12 +348,12 @@ int nv_rename(struct nv_process *process, const char *from, const char *to)
 {
     const struct nv_os *os = nv_process_os(process);
     char real[PATH_MAX];
-    struct nv_file_stat stat;
     int error = os->resolve(os, to, real, sizeof real);
-    if (error)
-        return nv_fail(error, "%s: %s", to, nvmmio_strerror(error));
+    int there = error ? 0 : nv_os_exists(os, real);
+    if (error || there < 0)
+        return nv_fail(error ? error : there, "%s: %s", to, nvmmio_strerror(error ? error : there));
     /* What is overwritten must not leave its log to the newcomer. */
-    if (os->stat_path(os, real, &stat) == 0)
+    if (there)
         error = close_alone(process, real, real);
     if (!error)
         error = close_alone(process, from, real);

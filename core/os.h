@@ -10,6 +10,7 @@
 #ifndef NV_OS_H
 #define NV_OS_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -132,5 +133,13 @@ struct nv_os {
 };
 
 extern const struct nv_os nv_os_posix;
+
+/* Whether there is a file of that name: 1, 0, or -errno.  What cannot be seen is not gone. */
+static inline int nv_os_exists(const struct nv_os *os, const char *path)
+{
+    struct nv_file_stat stat;
+    const int error = os->stat_path(os, path, &stat);
+    return error == 0 ? 1 : error == -ENOENT || error == -ENOTDIR ? 0 : error;
+}
 
 #endif

@@ -9,28 +9,27 @@
 #include "core/error.h"
 #include "core/home.h"
 
-static bool exists(const struct nv_os *os, const char *path)
-{
-    struct nv_file_stat stat;
-    return os->stat_path(os, path, &stat) == 0;
-}
-
-/* Whether `path` speaks of `super` in its last bytes, as a journal's trailer does. */
-static bool names_super(const struct nv_os *os, const char *path, const char *super)
+/* Whether `path` speaks of `super` in its last bytes, as a journal's trailer does: 1, 0, or an
+ * error. */
+static int names_super(const struct nv_os *os, const char *path, const char *super)
 {
     struct nv_file file;
     struct nv_file_stat stat;
     uint8_t tail[4096];
-    bool found = false;
-    if (os->open(os, path, NV_OPEN_NOFOLLOW, 0, &file) != 0)
-        return false;
-    if (os->stat(&file, &stat) == 0) {
+    int error = os->open(os, path, NV_OPEN_NOFOLLOW, 0, &file);
+    if (error) /* a link, a directory, a pipe: no child of anybody's */
+        return error == -ENOENT || error == -ENOTDIR || error == -ELOOP || error == -EISDIR ||
+                       error == -EINVAL
+                   ? 0
+                   : error;
+    error = os->stat(&file, &stat);
+    if (!error) {
         uint64_t at = stat.bytes > sizeof tail ? stat.bytes - sizeof tail : 0;
         ssize_t got = os->pread(&file, tail, sizeof tail, at);
-        found = got > 0 && memmem(tail, (size_t)got, super, strlen(super)) != NULL;
+        error = got < 0 ? (int)got : memmem(tail, (size_t)got, super, strlen(super)) != NULL;
     }
     (void)os->close(&file);
-    return found;
+    return error;
 }
 
 /* The list of children that a super file is, NUL after each; NULL: it cannot be read. To be freed.
@@ -46,8 +45,10 @@ static char *read_list(const struct nv_os *os, const char *super, size_t *bytes)
     if (os->stat(&file, &stat) == 0 && stat.bytes <= ((uint64_t)1 << 20) &&
         (list = calloc(1, (size_t)stat.bytes + 1)) != NULL) {
         *bytes = (size_t)stat.bytes;
-        if (os->pread(&file, list, *bytes, 0) != (ssize_t)*bytes)
-            *bytes = 0;
+        if (os->pread(&file, list, *bytes, 0) != (ssize_t)*bytes) {
+            free(list); /* not an empty one: that would be removed */
+            list = NULL;
+        }
     }
     (void)os->close(&file);
     return list;
@@ -65,7 +66,7 @@ static void remove_orphan_super(const struct nv_os *os, const char *super, const
         if (strcmp(list + at, child) == 0)
             listed = true;
         else
-            needed = needed || names_super(os, list + at, super);
+            needed = needed || names_super(os, list + at, super) != 0; /* or nobody can tell */
     }
     /* One of nvmmio_sync_many's that holds no list was cut short before anything was prepared. */
     bool unwritten = list && (bytes == 0 || list[0] == 0) && strstr(super, NV_MULTI_INFIX) != NULL;
@@ -117,7 +118,7 @@ static void remove_child(const struct nv_os *os, const char *super, const char *
         return;
     if (!commit)
         remove_orphan_super(os, super, child);
-    if (names_super(os, child, super) && os->unlink(os, child) == 0)
+    if (names_super(os, child, super) == 1 && os->unlink(os, child) == 0)
         (void)os->sync_directory(os, child);
 }
 
@@ -125,9 +126,16 @@ static int decide(struct nv_home *home, const struct nv_parsed *prepare, bool *c
 {
     const struct nv_os *os = home->file.os;
     *commit = false;
-    if (exists(os, prepare->super))
+    int super = nv_os_exists(os, prepare->super);
+    int child = *prepare->child && super == 0 ? nv_os_exists(os, prepare->child) : 1;
+    if (super < 0 || child < 0)
+        return nv_fail(super < 0 ? super : child,
+                       "cannot look for %s, which decides a transaction of %s: %s",
+                       super < 0 ? prepare->super : prepare->child, home->path,
+                       nvmmio_strerror(super < 0 ? super : child));
+    if (super)
         return 0;
-    if (*prepare->child && !exists(os, prepare->child))
+    if (!child)
         return nv_fail(-EUCLEAN,
                        "%s holds a transaction over several files whose outcome is lost: both %s "
                        "and %s are gone. Put back the one that was there (an empty file %s rolls "

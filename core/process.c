@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 
 #define HERE UINT64_C(0x6e766d6d696f2121)
 
-static struct nv_process *default_process;
+static _Atomic(struct nv_process *) default_process;
 static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 static int default_error;
 
@@ -35,6 +36,7 @@ int nv_process_create(const struct nv_os *os, struct nv_process **process)
     *made->here = HERE;
     made->os = os;
     pthread_mutex_init(&made->mutex, NULL);
+    pthread_cond_init(&made->left, NULL);
     nv_stream_table_init(&made->streams, os);
     *process = made;
     return 0;
@@ -48,6 +50,7 @@ void nv_process_destroy(struct nv_process *process)
         nv_home_abandon(home);
     }
     nv_stream_table_abandon(&process->streams);
+    pthread_cond_destroy(&process->left);
     pthread_mutex_destroy(&process->mutex);
     (void)munmap(process->here, sizeof(uint64_t));
     free(process);
@@ -57,17 +60,21 @@ void nv_process_destroy(struct nv_process *process)
  * death.  Only close(2): nothing else is safe here. */
 static void after_fork(void)
 {
-    for (struct nv_home *home = default_process->homes; home; home = home->next)
-        if (home->file.fd >= 0) {
+    for (struct nv_home *home = atomic_load(&default_process)->homes; home; home = home->next) {
+        if (home->file.fd >= 0)
             (void)close(home->file.fd);
-            home->file.fd = -1; /* the child of a child must not close somebody else's */
-        }
-    nv_stream_table_forked(&default_process->streams);
+        if (home->older.os && home->older.fd >= 0)
+            (void)close(home->older.fd);
+        home->file.fd = home->older.fd = -1; /* the child of a child must not close others' */
+    }
+    nv_stream_table_forked(&atomic_load(&default_process)->streams);
 }
 
 static void make_default(void)
 {
-    default_error = nv_process_create(&nv_os_posix, &default_process);
+    struct nv_process *made = NULL;
+    default_error = nv_process_create(&nv_os_posix, &made);
+    atomic_store(&default_process, made); /* first: a fork may come at once */
     if (!default_error)
         default_error = -pthread_atfork(NULL, NULL, after_fork);
 }
@@ -77,15 +84,19 @@ int nv_process_default(struct nv_process **process)
     pthread_once(&default_once, make_default);
     if (default_error)
         return nv_fail(default_error, "out of memory");
+    struct nv_process *present = atomic_load(&default_process);
     /* A child starts anew: what the parent had open is not its own. */
-    if (!nv_process_here(default_process)) {
+    while (!nv_process_here(present)) {
         struct nv_process *fresh = NULL;
         int error = nv_process_create(&nv_os_posix, &fresh);
         if (error)
             return nv_fail(error, "out of memory");
-        default_process = fresh;
+        if (atomic_compare_exchange_strong(&default_process, &present, fresh))
+            present = fresh;
+        else /* another thread of the child was first */
+            nv_process_destroy(fresh);
     }
-    *process = default_process;
+    *process = present;
     return 0;
 }
 

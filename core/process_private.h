@@ -8,6 +8,7 @@
 struct nv_process {
     const struct nv_os *os;
     pthread_mutex_t mutex; /* guards the table and the references in it */
+    pthread_cond_t left;   /* a home of the table is no longer leaving */
     struct nv_home *homes;
     struct nv_stream_table streams;
     uint64_t *here; /* reads as 0 in a child */

@@ -113,6 +113,7 @@ static inline void nv_count(_Atomic uint64_t *counter, uint64_t more)
 /* A process's part in one home. */
 struct nv_share {
     struct nv_file *home; /* holds the byte locks */
+    const char *path;     /* home's, for messages */
     struct nv_file file;  /* the shared page's */
     struct nv_shared *shared;
     uint32_t process; /* our index: the byte we hold */
@@ -126,17 +127,17 @@ struct nv_share {
  * nv_share_enter.  Waits at most `timeout_ms` for the door.
  * -EBUSY: stock SQLite has it, or the door stays shut; -EUCLEAN: the page is not ours.
  */
-int nv_share_join(struct nv_share *share, struct nv_file *home, const char *page_path,
-                  int timeout_ms, bool *first);
+int nv_share_join(struct nv_share *share, struct nv_file *home, const char *path,
+                  const char *page_path, int timeout_ms, bool *first);
 void nv_share_enter(struct nv_share *share);
 
 /* Lock the door again, for work on the sidecars; *alone: nobody else has home open. */
 int nv_share_door_lock(struct nv_share *share, int timeout_ms, bool *alone);
 void nv_share_door_unlock(struct nv_share *share);
 
-/* Stop using the page; with `last` (door locked, alone) remove it.  The byte and the door go
- * with home's descriptor, which the caller closes next. */
-void nv_share_leave(struct nv_share *share, const char *page_path, bool last);
+/* Stop using the page; with `last` (door locked, alone) remove it: the error is of that.  The byte
+ * and the door go with home's descriptor, which the caller closes next. */
+int nv_share_leave(struct nv_share *share, const char *page_path, bool last);
 
 /* A private page for a reader that cannot take part. */
 int nv_share_private(struct nv_share *share);

@@ -15,37 +15,45 @@
 #define PAUSE_US 500u
 #define DOOR_WAIT_MIN_MS 500 /* joins and leaves of others are waited for at least so long */
 
-/* Wait for the door.  A stock SQLite that holds it is waited for within the time-out only. */
-static int door_lock(struct nv_file *home, int timeout_ms)
+static int cannot_lock(const struct nv_share *share, int error)
 {
+    return nv_fail(error, "cannot lock %s: %s", share->path, nvmmio_strerror(error));
+}
+
+/* Wait for the door.  A stock SQLite that holds it is waited for within the time-out only. */
+static int door_lock(struct nv_share *share, int timeout_ms)
+{
+    struct nv_file *home = share->home;
     const struct nv_os *os = home->os;
     uint64_t start = os->clock_ns(os);
     for (;;) {
         int error = os->lock(home, NV_BYTE_DOOR, 1);
         if (error != -EAGAIN)
-            return error ? nv_fail(error, "cannot lock the file: %s", nvmmio_strerror(error)) : 0;
+            return error ? cannot_lock(share, error) : 0;
         enum nv_lock_holder holder = NV_HOLDER_NONE;
         uint64_t where;
         error = os->lock_holder(home, NV_BYTE_DOOR, 1, &holder, &where);
         if (error)
-            return error;
+            return cannot_lock(share, error);
         uint64_t waited_ms = (os->clock_ns(os) - start) / 1000000;
         uint64_t limit_ms = (uint64_t)(timeout_ms < 0 ? INT32_MAX : timeout_ms);
         if (holder != NV_HOLDER_POSIX)
             limit_ms = nv_max(limit_ms, DOOR_WAIT_MIN_MS);
         if (waited_ms >= limit_ms)
-            return nv_fail(-EBUSY, holder == NV_HOLDER_POSIX
-                                       ? "a program without nvmmio is locking the file; try again"
-                                       : "another process is recovering or closing the file; try "
-                                         "again");
+            return nv_fail(-EBUSY,
+                           holder == NV_HOLDER_POSIX
+                               ? "a program without nvmmio is locking %s; try again"
+                               : "another process is recovering or closing %s; try again",
+                           share->path);
         os->pause(os, PAUSE_US);
     }
 }
 
 /* Whether a live process other than this one holds a byte.  `page` (may be NULL) knows of
  * processes that are gone while a forked child still holds their byte. */
-static int find_others(struct nv_file *home, const struct nv_shared *page, bool *others)
+static int find_others(struct nv_share *share, const struct nv_shared *page, bool *others)
 {
+    struct nv_file *home = share->home;
     const struct nv_os *os = home->os;
     uint64_t offset = NV_BYTE_PROCESS;
     uint64_t end = NV_BYTE_PROCESS + NV_PROCESSES_MAX;
@@ -55,12 +63,13 @@ static int find_others(struct nv_file *home, const struct nv_shared *page, bool 
         uint64_t where = offset;
         int error = os->lock_holder(home, offset, end - offset, &holder, &where);
         if (error)
-            return error;
+            return cannot_lock(share, error);
         if (holder == NV_HOLDER_NONE)
             return 0;
         if (holder == NV_HOLDER_POSIX)
-            return nv_fail(-EBUSY, "a program without nvmmio is using the file; close it there, or "
-                                   "try again");
+            return nv_fail(-EBUSY,
+                           "a program without nvmmio is using %s; close it there, or try again",
+                           share->path);
         where = nv_max(where, offset);
         const struct nv_resident *resident =
             page ? &page->residents[where - NV_BYTE_PROCESS] : NULL;
@@ -89,7 +98,7 @@ static int take_byte(struct nv_share *share)
             if (error == -EAGAIN)
                 continue;
             if (error)
-                return nv_fail(error, "cannot lock the file: %s", nvmmio_strerror(error));
+                return cannot_lock(share, error);
             if (vacant || nv_share_clear_reader(share, i)) {
                 share->process = i;
                 return 0;
@@ -97,10 +106,11 @@ static int take_byte(struct nv_share *share)
             (void)os->unlock(share->home, NV_BYTE_PROCESS + i, 1);
         }
     }
-    return nv_fail(-EBUSY,
-                   "no place left for this process: %u have the file open, or a program without "
-                   "nvmmio is reading it",
-                   NV_PROCESSES_MAX);
+    return nv_fail(
+        -EBUSY,
+        "no place left for this process: %u have %s open, or a program without nvmmio is "
+        "reading it",
+        NV_PROCESSES_MAX, share->path);
 }
 
 static bool page_valid(const struct nv_shared *page, const struct nv_file_id *home)
@@ -201,9 +211,9 @@ static int page_join(struct nv_share *share, const char *path, const struct nv_f
     int error = page_map(share->home->os, path, true, &share->file, &share->shared);
     if (error == -ENOENT)
         return nv_fail(-EBUSY,
-                       "the file is in use by a reader without permission to write it, or %s was "
-                       "removed while others use it; close it there",
-                       path);
+                       "%s is in use by a reader without permission to write it, or %s was removed "
+                       "while others use it; close it there",
+                       share->path, path);
     if (error)
         return error;
     if (page_valid(share->shared, &home->id))
@@ -258,24 +268,25 @@ static void settle(struct nv_share *share)
     atomic_store(&mine->pid, pid);
 }
 
-int nv_share_join(struct nv_share *share, struct nv_file *home, const char *page_path,
-                  int timeout_ms, bool *first)
+int nv_share_join(struct nv_share *share, struct nv_file *home, const char *path,
+                  const char *page_path, int timeout_ms, bool *first)
 {
     const struct nv_os *os = home->os;
     struct nv_file_stat stat;
     struct nv_file page_file;
     const struct nv_shared *page = NULL;
     bool others = false;
-    *share = (struct nv_share){.home = home};
+    *share = (struct nv_share){.home = home, .path = path};
     int error = os->stat(home, &stat);
-    if (!error)
-        error = door_lock(home, timeout_ms);
+    if (error)
+        return nv_fail(error, "cannot look at %s: %s", path, nvmmio_strerror(error));
+    error = door_lock(share, timeout_ms);
     if (error)
         return error;
     if (nv_share_peek(os, page_path, &stat.id, &page_file, &page) != 0)
         page = NULL;
     struct nv_resident *gone = NULL;
-    error = find_others(home, page, &others);
+    error = find_others(share, page, &others);
     if (!error && !others && page)
         gone = copy_residents(page);
     if (page)
@@ -316,11 +327,11 @@ int nv_share_door_lock(struct nv_share *share, int timeout_ms, bool *alone)
     *alone = true;
     if (share->alone)
         return 0;
-    int error = door_lock(share->home, timeout_ms);
+    int error = door_lock(share, timeout_ms);
     if (error)
         return error;
     bool others = false;
-    error = find_others(share->home, share->shared, &others);
+    error = find_others(share, share->shared, &others);
     if (error)
         nv_share_door_unlock(share);
     *alone = !others;
@@ -333,17 +344,22 @@ void nv_share_door_unlock(struct nv_share *share)
         (void)share->home->os->unlock(share->home, NV_BYTE_DOOR, 1);
 }
 
-void nv_share_leave(struct nv_share *share, const char *page_path, bool last)
+int nv_share_leave(struct nv_share *share, const char *page_path, bool last)
 {
+    int error = 0;
     if (share->alone) {
         free(share->shared);
     } else {
         atomic_store(&share->shared->residents[share->process].pid, 0);
         nv_share_unpeek(&share->file, share->shared);
         if (last)
-            (void)share->home->os->unlink(share->home->os, page_path);
+            error = share->home->os->unlink(share->home->os, page_path);
     }
     share->shared = NULL;
+    return error && error != -ENOENT
+               ? nv_fail(error, "cannot remove %s, which is of no use now: %s", page_path,
+                         nvmmio_strerror(error))
+               : 0;
 }
 
 int nv_share_private(struct nv_share *share)

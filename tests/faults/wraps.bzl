@@ -1,0 +1,37 @@
+"""The functions of libc in whose place inject.c is linked."""
+
+_WRAPS = [
+    "aligned_alloc",
+    "asprintf",
+    "calloc",
+    "close",
+    "fallocate",
+    "fchmod",
+    "fchown",
+    "fcntl",
+    "fdatasync",
+    "free",
+    "fstat",
+    "fsync",
+    "ftruncate",
+    "getrandom",
+    "lseek",
+    "madvise",
+    "malloc",
+    "mmap",
+    "munmap",
+    "open",
+    "pread",
+    "pthread_create",
+    "pwrite",
+    "pwritev",
+    "readlink",
+    "realloc",
+    "realpath",
+    "rename",
+    "statx",
+    "strdup",
+    "unlink",
+]
+
+WRAP_LINKOPTS = ["-Wl,--wrap=" + name for name in _WRAPS]
