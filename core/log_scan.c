@@ -207,7 +207,7 @@ static uint64_t behind_hole(struct nv_log *log, uint64_t offset)
 }
 
 /* A line behind the valid ones that was written when a missing one was durable already. */
-static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit,
+static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit, bool sparse,
                        const struct nv_scan *scan)
 {
     struct nv_record lines[SCAN_LINES];
@@ -217,7 +217,7 @@ static int find_damage(struct nv_log *log, uint32_t segment, uint64_t limit,
         int error = nv_medium_load(&log->medium, offset, lines, count * sizeof *lines);
         if (error)
             return error;
-        if (lines[0].kind == 0 && lines[count - 1].kind == 0) {
+        if (sparse && lines[0].kind == 0 && lines[count - 1].kind == 0) {
             uint64_t data = behind_hole(log, offset);
             if (data > offset) {
                 offset = data;
@@ -303,6 +303,7 @@ int nv_log_scan(struct nv_log *log, struct nv_scan *scan)
                                   "nothing was changed. Restore the log from a copy, or move it "
                                   "away to go back to the state that home holds");
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++)
-        error = find_damage(log, i, segment_limit(log, i, stat.bytes), scan);
+        error = find_damage(log, i, segment_limit(log, i, stat.bytes),
+                            stat.space_bytes < stat.bytes, scan);
     return error;
 }

@@ -32,47 +32,57 @@ static int names_super(const struct nv_os *os, const char *path, const char *sup
     return error;
 }
 
-/* The list of children that a super file is, NUL after each; NULL: it cannot be read. To be freed.
- */
-static char *read_list(const struct nv_os *os, const char *super, size_t *bytes)
+/* The list of children that a super file is, NUL after each, to be freed; NULL: there is none.  An
+ * error: it cannot be read. */
+static int read_list(const struct nv_os *os, const char *super, char **list, size_t *bytes)
 {
     struct nv_file file;
-    struct nv_file_stat stat;
-    char *list = NULL;
-    *bytes = 0;
-    if (os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file) != 0)
-        return NULL;
-    if (os->stat(&file, &stat) == 0 && stat.bytes <= ((uint64_t)1 << 20) &&
-        (list = calloc(1, (size_t)stat.bytes + 1)) != NULL) {
-        *bytes = (size_t)stat.bytes;
-        if (os->pread(&file, list, *bytes, 0) != (ssize_t)*bytes) {
-            free(list); /* not an empty one: that would be removed */
-            list = NULL;
+    struct nv_file_stat stat = {.bytes = 0};
+    *list = NULL;
+    int error = os->open(os, super, NV_OPEN_NOFOLLOW, 0, &file);
+    if (error)
+        return nv_os_exists(os, super) == 0 ? 0 : error;
+    error = os->stat(&file, &stat);
+    *bytes = (size_t)stat.bytes;
+    if (!error && stat.bytes <= ((uint64_t)1 << 20)) {
+        *list = calloc(1, *bytes + 1);
+        ssize_t got = *list ? os->pread(&file, *list, *bytes, 0) : -ENOMEM;
+        if (got != (ssize_t)*bytes) {
+            error = got < 0 ? (int)got : -EIO;
+            free(*list);
+            *list = NULL;
         }
     }
     (void)os->close(&file);
-    return list;
+    return error;
 }
 
 /* `child` is about to go.  When no other child names the super file, that goes first; but only one
- * that lists this child: any other file is none of ours. */
-static void remove_orphan_super(const struct nv_os *os, const char *super, const char *child)
+ * that lists this child: any other file is none of ours.  An error: it may still have to go, and is
+ * found again through the child. */
+static int remove_orphan_super(const struct nv_os *os, const char *super, const char *child)
 {
     size_t bytes = 0;
-    char *list = read_list(os, super, &bytes);
+    char *list = NULL;
     bool listed = false;
     bool needed = false;
-    for (size_t at = 0; list && at < bytes; at += strlen(list + at) + 1) {
-        if (strcmp(list + at, child) == 0)
+    int error = read_list(os, super, &list, &bytes);
+    for (size_t at = 0; list && at < bytes && !error; at += strlen(list + at) + 1) {
+        if (strcmp(list + at, child) == 0) {
             listed = true;
-        else
-            needed = needed || names_super(os, list + at, super) != 0; /* or nobody can tell */
+            continue;
+        }
+        int names = names_super(os, list + at, super);
+        needed = needed || names > 0;
+        error = names < 0 ? names : 0;
     }
     /* One of nvmmio_sync_many's that holds no list was cut short before anything was prepared. */
     bool unwritten = list && (bytes == 0 || list[0] == 0) && strstr(super, NV_MULTI_INFIX) != NULL;
     free(list);
-    if (((listed && !needed) || unwritten) && os->unlink(os, super) == 0)
-        (void)os->sync_directory(os, super);
+    if (error || !((listed && !needed) || unwritten))
+        return error;
+    error = os->unlink(os, super);
+    return error ? error : os->sync_directory(os, super);
 }
 
 /* A part of a commit over several files that was cut short before this home was prepared, or after
@@ -88,9 +98,8 @@ static void remove_stale_part(const struct nv_os *os, const char *part)
     if (got < 0)
         return;
     super[got] = 0;
-    if (super[0] == '/')
-        remove_orphan_super(os, super, part);
-    (void)os->unlink(os, part);
+    if (super[0] != '/' || remove_orphan_super(os, super, part) == 0)
+        (void)os->unlink(os, part);
 }
 
 void nv_remove_leftovers(struct nv_home *home)
@@ -116,8 +125,8 @@ static void remove_child(const struct nv_os *os, const char *super, const char *
 {
     if (!*child)
         return;
-    if (!commit)
-        remove_orphan_super(os, super, child);
+    if (!commit && remove_orphan_super(os, super, child) != 0)
+        return;
     if (names_super(os, child, super) == 1 && os->unlink(os, child) == 0)
         (void)os->sync_directory(os, child);
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ static void page_make(struct fuzz_input *input, uint8_t form, const struct nv_fi
         made.page.home_birth_ns = home->birth_ns;
         made.page.ready = 1;
         made.page.content_bytes = sizeof(CONTENT);
-        (void)strncpy(made.page.log_path, FUZZ_LOG, sizeof(made.page.log_path));
+        (void)snprintf(made.page.log_path, sizeof(made.page.log_path), "%s", FUZZ_LOG);
     }
     while (input->left) { /* anything, anywhere */
         size_t at = (size_t)fuzz_number(input, 4) % sizeof(made);
