@@ -59,8 +59,8 @@ const char *fuzz_path(const char *name)
     char *path = NULL;
 
     if (!directory[0]) {
-        (void)snprintf(directory, sizeof(directory), "/dev/shm/nvmmio-fuzz-%d", (int)getpid());
-        if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        (void)snprintf(directory, sizeof(directory), "/dev/shm/nvmmio-fuzz-XXXXXX");
+        if (!mkdtemp(directory))
             fuzz_fail("%s: %s", directory, strerror(errno));
         (void)atexit(remove_directory);
     }
