@@ -105,18 +105,30 @@ static void guard(const char *what, const char *path)
         fuzz_fail("%s of %s, which is outside of %s", what, path, directory);
 }
 
+static void opened(const struct nv_file *file)
+{
+    if (open_count == DESCRIPTORS_MAX)
+        fuzz_fail("too many open files");
+    open_fds[open_count++] = file->fd;
+}
+
 static int guarded_open(const struct nv_os *os, const char *path, int flags, uint32_t mode,
                         struct nv_file *file)
 {
     if (flags & (NV_OPEN_WRITE | NV_OPEN_CREATE))
         guard("an open for writing", path);
     int error = nv_os_posix.open(os, path, flags, mode, file);
-    if (error)
-        return error;
-    if (open_count == DESCRIPTORS_MAX)
-        fuzz_fail("too many open files");
-    open_fds[open_count++] = file->fd;
-    return 0;
+    if (!error)
+        opened(file);
+    return error;
+}
+
+static int guarded_reopen_direct(struct nv_file *file, struct nv_file *direct)
+{
+    int error = nv_os_posix.reopen_direct(file, direct);
+    if (!error)
+        opened(direct);
+    return error;
 }
 
 static int guarded_close(struct nv_file *file)
@@ -165,6 +177,7 @@ struct nv_process *fuzz_begin(void)
     limit_files(true);
     fuzz_os = nv_os_posix;
     fuzz_os.open = guarded_open;
+    fuzz_os.reopen_direct = guarded_reopen_direct;
     fuzz_os.close = guarded_close;
     fuzz_os.unlink = guarded_unlink;
     fuzz_os.rename = guarded_rename;
