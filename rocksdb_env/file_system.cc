@@ -136,7 +136,7 @@ class FileSystem : public FileSystemWrapper
 
         file->reset();
         if (KindOf(path) != kOther && !options.use_direct_reads) {
-            const IOStatus status = OpenStream(path, OptionsFor(path, NVMMIO_READ_ONLY), &stream);
+            IOStatus status = OpenStream(path, OptionsFor(path, NVMMIO_READ_ONLY), &stream);
 
             if (!status.ok())
                 return status;
@@ -164,6 +164,7 @@ class FileSystem : public FileSystemWrapper
                                        std::vector<rocksdb::FileAttributes> *result,
                                        IODebugContext *debug) override
     {
+        /* NOLINTNEXTLINE(bugprone-parent-virtual-call) */
         return rocksdb::FileSystem::GetChildrenFileAttributes(dir, options, result, debug);
     }
 
