@@ -181,10 +181,12 @@ int nv_stream_cut(struct nv_stream_file *file)
     if (file->size == NVMMIO_SIZE_EXACT) {
         if (file->file_bytes <= bytes && file->space_bytes <= bytes)
             return 0;
+    } else if (atomic_load(&file->poisoned)) {
+        /* The size block stays, and recovery looks what is there; it has to be at the end. */
+        shorten(file, atomic_load(&medium->file_bytes));
+        return -EIO;
     } else if (atomic_load(&medium->file_bytes) == bytes) {
         return 0;
-    } else if (atomic_load(&file->poisoned)) {
-        return -EIO; /* the size block stays: recovery looks what is there */
     } else if (!medium->ops->mapped && file->ahead_bytes && file->durable != bytes) {
         const int error = fence(file);
         if (error)
@@ -208,21 +210,23 @@ int nv_stream_cut(struct nv_stream_file *file)
 /* ---- appends ------------------------------------------------------------------------------- */
 
 /* A part of it may be there: as if it were not. */
-static void take_back(struct nv_stream_file *file)
+static void take_back(struct nv_stream_file *file, uint64_t end)
 {
     struct nv_file_stat stat;
     int error = file->writer.os->stat(&file->writer, &stat);
     if (!error && stat.bytes > file->file_bytes)
         error = file->writer.os->truncate(&file->writer, file->file_bytes);
-    if (error)
+    if (error) {
+        file->file_bytes = nv_max(file->file_bytes, end); /* the close has to cut it */
         atomic_store(&file->poisoned, true);
+    }
 }
 
 static int append_exact(struct nv_stream_file *file, uint64_t at, const void *data, size_t bytes)
 {
     const int error = nv_medium_store(&file->stores->medium, at, data, bytes);
     if (error)
-        take_back(file);
+        take_back(file, at + bytes);
     else
         file->file_bytes = nv_max(file->file_bytes, at + bytes);
     return error;
