@@ -156,8 +156,7 @@ static int add_end(struct nv_stream_file *file, const struct nv_medium_ops *ops,
     struct nv_stream_end *end = calloc(1, sizeof(*end));
     if (!end)
         return -ENOMEM;
-    const int error =
-        nv_medium_open(&end->medium, ops, on, writable, writable ? NV_SIZE_STEP_BYTES : 0);
+    const int error = nv_medium_open(&end->medium, ops, on, writable, 0);
     if (error) {
         free(end);
         return error;
@@ -236,7 +235,8 @@ static int begin_writing(struct nv_stream_file *file, const struct nvmmio_stream
     file->ahead_bytes = 0;
     file->file_bytes = file->space_bytes = found.file_bytes;
     file->durable = 0;
-    file->cut = false;
+    /* What was appended before, in whatever way, is part of the first sync. */
+    file->changed = file->cut = true;
     file->synced = false;
     file->hashing_next = false;
     atomic_store(&file->poisoned, false);

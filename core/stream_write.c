@@ -91,7 +91,8 @@ static void shorten(struct nv_stream_file *file, uint64_t bytes)
  * Extend the file, from `from` to `end`, by one write of the size block at its new end: whoever
  * finds the file longer finds the block.  The space in between comes after it.
  */
-static int store_block(struct nv_stream_file *file, uint64_t from, uint64_t end, uint64_t data_hash)
+static int extend_by_block(struct nv_stream_file *file, uint64_t from, uint64_t end,
+                           uint64_t data_hash)
 {
     uint8_t block[NV_SIZE_BLOCK_BYTES] = {0};
     struct nv_file *on = &file->writer;
@@ -101,11 +102,28 @@ static int store_block(struct nv_stream_file *file, uint64_t from, uint64_t end,
     int error = on->os->pwritev(on, &part, 1, end - NV_SIZE_BLOCK_BYTES);
     if (!error)
         error = on->os->allocate(on, from, end - from, true);
-    if (error)
+    if (!error)
+        error = nv_medium_reserve(&file->stores->medium, end);
+    if (error) {
         shorten(file, from);
-    else
-        file->seq = slot.seq;
-    return error;
+        return error;
+    }
+    file->seq = slot.seq;
+    error = on->os->sync_data(on);
+    file->stats.fences++;
+    if (error)
+        return poison(file, error);
+    file->cut = false;
+    return 0;
+}
+
+/* The same through the map.  Until the new block is there, the search for it finds the old one. */
+static int extend_by_map(struct nv_stream_file *file, uint64_t end)
+{
+    int error = nv_medium_reserve(&file->stores->medium, end);
+    if (!error)
+        error = store_slot(file, end, atomic_load(&file->bytes), 0);
+    return error ? error : fence(file);
 }
 
 /* Everything that was appended is durable. */
@@ -125,43 +143,41 @@ static uint64_t size_ahead(const struct nv_stream_file *file, uint64_t bytes)
     return nv_align_up(nv_max(there, bytes + more + NV_SIZE_BLOCK_BYTES), NV_SIZE_STEP_BYTES);
 }
 
+static int extend_to(struct nv_stream_file *file, uint64_t end)
+{
+    struct nv_medium *medium = &file->stores->medium;
+    /* On DAX a write and its fdatasync are dear where there are stores through the map. */
+    if (medium->ops->mapped && file->ahead_bytes)
+        return extend_by_map(file, end);
+    return extend_by_block(file, atomic_load(&medium->file_bytes), end,
+                           file->hasher ? nv_hasher_sum(file->hasher) : 0);
+}
+
 /*
  * The size block moves to a new end of the file, which has room for a stream of `bytes`.  The old
- * one counts until the new one is durable: the search for it goes from the end down.
+ * one counts until the new one is durable.
  */
 static int grow(struct nv_stream_file *file, uint64_t bytes)
 {
     static const uint8_t zeros[NV_SIZE_SLOT_BYTES + sizeof(struct nv_size_slot)];
     struct nv_medium *medium = &file->stores->medium;
-    const bool mapped = medium->ops->mapped;
-    const uint64_t now = atomic_load(&file->bytes);
-    const uint64_t from = atomic_load(&medium->file_bytes);
+    int error = 0;
     if (bytes > (uint64_t)INT64_MAX / 2)
         return -EFBIG;
-    uint64_t end = size_ahead(file, bytes);
-    int error = 0;
     if (!file->ahead_bytes) {
-        if (!mapped && now)
+        if (!medium->ops->mapped && atomic_load(&file->bytes))
             error = fence(file);
         if (error)
             return error;
         all_durable(file);
     }
-    const uint64_t data_hash = file->hasher ? nv_hasher_sum(file->hasher) : 0;
-    error = store_block(file, from, end, data_hash);
+    uint64_t end = size_ahead(file, bytes);
+    error = extend_to(file, end);
     if (error == -ENOSPC || error == -EFBIG) { /* then no more than is needed */
-        end = nv_align_up(nv_max(from, bytes + NV_SIZE_BLOCK_BYTES), NV_SIZE_STEP_BYTES);
-        error = store_block(file, from, end, data_hash);
+        end = nv_align_up(nv_max(atomic_load(&medium->file_bytes), bytes + NV_SIZE_BLOCK_BYTES),
+                          NV_SIZE_STEP_BYTES);
+        error = extend_to(file, end);
     }
-    if (!error) {
-        error = nv_medium_reserve(medium, end);
-        if (error)
-            shorten(file, from);
-    }
-    if (!error && mapped)
-        error = store_slot(file, end, now, 0);
-    if (!error)
-        error = fence(file);
     if (error)
         return error;
     file->stats.grows++;
