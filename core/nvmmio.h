@@ -284,7 +284,9 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_resolve(struct nvmmio *handle, bool commit)
  * every reader, and survives the death of the process, from the moment that
  * append returns.  What was appended before a sync that returned 0 survives a
  * loss of power too, on media that do; what was appended since may be lost, but
- * only from the end: the file then holds a prefix of what was appended.
+ * only from the end: the file then holds a prefix of what was appended.  (Where
+ * a file system makes a size durable before the data that came with it, zeros may
+ * follow.)
  *
  * A stream is a plain file, and nothing stands beside it.  How its size is kept
  * is chosen when it is opened for writing:
@@ -301,8 +303,8 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_resolve(struct nvmmio *handle, bool commit)
  *
  * AUTO is AHEAD on dax, where an append is then a copy, a line and a fence,
  * durable as it returns and without a system call; and EXACT elsewhere.  On a
- * disk, AHEAD keeps the file system's journal out of a sync (on ext4: 118
- * instead of 184 microseconds), and costs an append a second system call.
+ * disk, AHEAD keeps the file system's journal out of a sync, and costs an append
+ * a second system call.
  *
  * Threads: a handle may be used by any number of threads at once: appends are
  * put one behind the other, sync and reads go on beside them.  Only close must

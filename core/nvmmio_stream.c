@@ -144,9 +144,8 @@ int nvmmio_stream_sync(struct nvmmio_stream *stream)
 
 int nvmmio_stream_flush(struct nvmmio_stream *stream, uint64_t offset, uint64_t bytes)
 {
-    (void)offset;
-    (void)bytes;
-    return check_writer(stream);
+    const int error = check_writer(stream);
+    return error ? error : nv_stream_flush(stream->file, offset, bytes);
 }
 
 int nvmmio_stream_truncate(struct nvmmio_stream *stream, uint64_t bytes)

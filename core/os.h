@@ -93,6 +93,8 @@ struct nv_os {
     int (*pwritev)(struct nv_file *file, const struct iovec *parts, int count, uint64_t offset);
     /* The data of the file and what is needed to read it back are durable. */
     int (*sync_data)(struct nv_file *file);
+    /* Begin to write [offset, offset + bytes) to the disk; NULL: there is no such thing. */
+    int (*write_back)(struct nv_file *file, uint64_t offset, uint64_t bytes);
     int (*truncate)(struct nv_file *file, uint64_t bytes);
     /* Space for [offset, offset + bytes) exists; with extend, the size covers it too.  On failure
      * the size is what it was: one process at a time may extend a file. */

@@ -362,6 +362,7 @@ const struct nv_os nv_os_posix = {
     .pread = nv_posix_pread,
     .pwritev = nv_posix_pwritev,
     .sync_data = nv_posix_sync_data,
+    .write_back = nv_posix_write_back,
     .truncate = nv_posix_truncate,
     .allocate = nv_posix_allocate,
     .next_data = nv_posix_next_data,

@@ -12,6 +12,7 @@
 ssize_t nv_posix_pread(struct nv_file *file, void *buffer, size_t bytes, uint64_t offset);
 int nv_posix_pwritev(struct nv_file *file, const struct iovec *parts, int count, uint64_t offset);
 int nv_posix_sync_data(struct nv_file *file);
+int nv_posix_write_back(struct nv_file *file, uint64_t offset, uint64_t bytes);
 int nv_posix_truncate(struct nv_file *file, uint64_t bytes);
 int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend);
 int nv_posix_next_data(struct nv_file *file, uint64_t offset, uint64_t *where);

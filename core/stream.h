@@ -102,6 +102,7 @@ void nv_stream_map(struct nv_stream_file *file, struct nv_file *on, const struct
 
 int nv_stream_append(struct nv_stream_file *file, const void *data, size_t bytes);
 int nv_stream_sync(struct nv_stream_file *file);
+int nv_stream_flush(struct nv_stream_file *file, uint64_t offset, uint64_t bytes);
 int nv_stream_truncate(struct nv_stream_file *file, uint64_t bytes);
 /* The next append goes to offset 0; what is there stays until it is overwritten. */
 int nv_stream_rewind(struct nv_stream_file *file);

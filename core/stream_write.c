@@ -370,6 +370,16 @@ int nv_stream_sync(struct nv_stream_file *file)
     return error;
 }
 
+/* Not on memory, where nothing waits to be written. */
+int nv_stream_flush(struct nv_stream_file *file, uint64_t offset, uint64_t bytes)
+{
+    struct nv_file *on = &file->writer;
+    pthread_mutex_lock(&file->mutex);
+    const bool disk = file->write_probe.ops->kind == NVMMIO_MEDIUM_PAGE;
+    pthread_mutex_unlock(&file->mutex);
+    return disk && on->os->write_back ? on->os->write_back(on, offset, bytes) : 0;
+}
+
 /* ---- size and space ------------------------------------------------------------------------ */
 
 /* Zeros behind the stream. */

@@ -284,6 +284,8 @@ static void counters_tell_what_was_done(void)
     kit_append(writer, 50, 1);
     check_ok(nvmmio_stream_sync(writer));
     check_ok(nvmmio_stream_flush(writer, 0, 150));
+    check_ok(nvmmio_stream_flush(writer, 100, 0));
+    check_ok(nvmmio_stream_flush(writer, 1000, 1000));
     check_ok(nvmmio_stream_stats(writer, &stats));
     check_eq(stats.struct_bytes, sizeof(stats));
     check_eq(stats.appends, 2);
