@@ -321,7 +321,9 @@ enum nvmmio_size { NVMMIO_SIZE_AUTO = 0, NVMMIO_SIZE_EXACT, NVMMIO_SIZE_AHEAD };
  * two, appends go behind what is there. */
 enum {
     NVMMIO_STREAM_EMPTY = 1 << 8, /* cut what is there */
-    NVMMIO_STREAM_REUSE = 1 << 9, /* begin at offset 0, over old bytes, whose space is kept */
+    /* Begin at offset 0, over old bytes, whose space is kept.  EXACT: until the close, the file is
+     * as long as it was, and after a crash the old bytes follow the stream. */
+    NVMMIO_STREAM_REUSE = 1 << 9,
 };
 
 /* Set it to NVMMIO_STREAM_OPTIONS_INIT, then change what you need. */

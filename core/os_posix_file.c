@@ -133,8 +133,8 @@ int nv_posix_write_back(struct nv_file *file, uint64_t offset, uint64_t bytes)
 {
     if (offset > INT64_MAX || bytes > INT64_MAX - offset)
         return -EINVAL;
-    /* 0 bytes: to the end of the file. */
-    if (bytes && sync_file_range(file->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0)
+    if (bytes && /* 0 would be all that there are */
+        sync_file_range(file->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE) < 0)
         return errno == ENOSYS || errno == EINVAL ? 0 : space_error(errno);
     return 0;
 }
