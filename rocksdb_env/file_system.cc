@@ -103,7 +103,7 @@ class FileSystem : public FileSystemWrapper
     {
         Stream stream;
 
-        if (KindOf(path) == kOther)
+        if (!MayBeStream(path))
             return target()->Truncate(path, bytes, options, debug);
         IOStatus status = OpenStream(path, OptionsFor(path, 0), &stream);
         return status.ok() ? StatusOf(nvmmio_stream_truncate(stream.get(), bytes), "truncate", path)
@@ -118,7 +118,7 @@ class FileSystem : public FileSystemWrapper
     {
         Stream stream;
 
-        if (KindOf(path) == kOther || options.use_direct_reads)
+        if (!MayBeStream(path) || options.use_direct_reads)
             return target()->NewSequentialFile(path, options, file, debug);
         file->reset();
         IOStatus status = OpenStream(path, OptionsFor(path, NVMMIO_READ_ONLY), &stream);
@@ -135,7 +135,7 @@ class FileSystem : public FileSystemWrapper
         Stream stream;
 
         file->reset();
-        if (KindOf(path) != kOther && !options.use_direct_reads) {
+        if (MayBeStream(path) && !options.use_direct_reads) {
             IOStatus status = OpenStream(path, OptionsFor(path, NVMMIO_READ_ONLY), &stream);
 
             if (!status.ok())
@@ -153,7 +153,7 @@ class FileSystem : public FileSystemWrapper
     IOStatus GetFileSize(const std::string &path, const IOOptions &options, uint64_t *bytes,
                          IODebugContext *debug) override
     {
-        if (KindOf(path) == kOther)
+        if (!MayBeStream(path))
             return target()->GetFileSize(path, options, bytes, debug);
         *bytes = 0;
         return StatusOf(nvmmio_stream_stat(path.c_str(), bytes), "size", path);
@@ -169,6 +169,13 @@ class FileSystem : public FileSystemWrapper
     }
 
   private:
+    /* Whether this, or a database that was opened with other options, may have written it as one.
+     */
+    bool MayBeStream(const std::string &path) const
+    {
+        return ((settings_.streams | kWal | kSst | kBlob) & KindOf(path)) != 0;
+    }
+
     bool WritesStream(const std::string &path, const FileOptions &options) const
     {
         return (settings_.streams & KindOf(path)) != 0 && !options.use_direct_writes;
@@ -202,7 +209,7 @@ class FileSystem : public FileSystemWrapper
     /* Before posix gets a file that may be a stream which a crash left longer than it is. */
     IOStatus MakeExact(const std::string &path) const
     {
-        if (KindOf(path) == kOther)
+        if (!MayBeStream(path))
             return IOStatus::OK();
 
         const int result = nvmmio_stream_recover(path.c_str());

@@ -59,6 +59,7 @@ class WritableFile : public rocksdb::FSWritableFile
     {
         if (!stream_)
             return IOStatus::OK();
+        bytes_ = Size();
         CountWriter(stream_.get());
         return Result(nvmmio_stream_close(stream_.release()), "close");
     }
@@ -81,9 +82,7 @@ class WritableFile : public rocksdb::FSWritableFile
 
     uint64_t GetFileSize(const IOOptions &, IODebugContext *) override
     {
-        const int64_t bytes = stream_ ? nvmmio_stream_size(stream_.get()) : 0;
-
-        return bytes < 0 ? 0 : static_cast<uint64_t>(bytes);
+        return stream_ ? Size() : bytes_;
     }
 
     IOStatus RangeSync(uint64_t offset, uint64_t bytes, const IOOptions &,
@@ -106,6 +105,13 @@ class WritableFile : public rocksdb::FSWritableFile
     }
 
   private:
+    uint64_t Size() const
+    {
+        const int64_t bytes = nvmmio_stream_size(stream_.get());
+
+        return bytes < 0 ? 0 : static_cast<uint64_t>(bytes);
+    }
+
     IOStatus Failed(ssize_t error, const char *what) const
     {
         return StatusOf(static_cast<int>(error), what, path_);
@@ -118,6 +124,7 @@ class WritableFile : public rocksdb::FSWritableFile
 
     const std::string path_;
     Stream stream_;
+    uint64_t bytes_ = 0; /* when it was closed */
 };
 
 class SequentialFile : public rocksdb::FSSequentialFile

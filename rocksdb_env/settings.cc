@@ -27,7 +27,8 @@ constexpr Word kMedia[] = {
     {"page", NVMMIO_MEDIUM_PAGE},
     {"ram", NVMMIO_MEDIUM_RAM},
 };
-constexpr Word kKinds[] = {{"wal", kWal}, {"sst", kSst}, {"blob", kBlob}, {"none", kOther}};
+constexpr Word kKinds[] = {
+    {"wal", kWal}, {"sst", kSst}, {"blob", kBlob}, {"other", kOther}, {"none", kPosix}};
 constexpr Word kSizes[] = {
     {"auto", NVMMIO_SIZE_AUTO}, {"exact", NVMMIO_SIZE_EXACT}, {"ahead", NVMMIO_SIZE_AHEAD}};
 
@@ -94,7 +95,7 @@ struct Option {
 
 constexpr Option kOptions[] = {
     {"medium", "NVMMIO_MEDIUM", "auto, dax, page or ram", SetMedium},
-    {"streams", "NVMMIO_STREAMS", "a list of wal, sst and blob with commas between, or none",
+    {"streams", "NVMMIO_STREAMS", "a list of wal, sst, blob and other with commas between, or none",
      SetStreams},
     {"wal_size", "NVMMIO_WAL_SIZE", "auto, exact or ahead", SetWalSize},
 };
@@ -167,13 +168,22 @@ std::string Settings::Canonical() const
 
 Kind KindOf(const std::string &path)
 {
-    if (EndsWith(path, ".log"))
+    static const char *const posix[] = {"MANIFEST-", "OPTIONS-", "CURRENT",
+                                        "IDENTITY",  "LOCK",     "LOG"};
+    const std::string name = path.substr(path.rfind('/') + 1);
+
+    if (EndsWith(name, ".log"))
         return kWal;
-    if (EndsWith(path, ".sst") || EndsWith(path, ".ldb"))
+    if (EndsWith(name, ".sst") || EndsWith(name, ".ldb"))
         return kSst;
-    if (EndsWith(path, ".blob"))
+    if (EndsWith(name, ".blob"))
         return kBlob;
-    return kOther;
+    if (EndsWith(name, ".dbtmp"))
+        return kPosix;
+    return std::any_of(std::begin(posix), std::end(posix),
+                       [&](const char *begin) { return name.rfind(begin, 0) == 0; })
+               ? kPosix
+               : kOther;
 }
 
 Status ReadSettings(const std::string &uri, Settings *settings)

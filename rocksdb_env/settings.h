@@ -20,10 +20,12 @@ namespace nv
 
 /* Kinds of files, as bits of Settings::streams. */
 enum Kind : unsigned {
-    kOther = 0, /* MANIFEST, CURRENT, OPTIONS, LOG, LOCK, ...: the kernel's */
+    kPosix = 0, /* MANIFEST, CURRENT, OPTIONS, IDENTITY, LOG, LOCK: never a stream */
     kWal = 1U << 0,
     kSst = 1U << 1,
     kBlob = 1U << 2,
+    kOther =
+        1U << 3, /* what RocksDB has no name for: copies of a backup under way, other programs' */
 };
 
 struct Settings {

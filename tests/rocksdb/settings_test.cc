@@ -51,8 +51,9 @@ TEST(Settings, OptionsAreTaken)
 
 TEST(Settings, TheCanonicalUriMeansTheSame)
 {
-    for (const char *uri : {"nvmmio", "nvmmio://?streams=sst,wal&medium=ram",
-                            "nvmmio://?streams=none", "nvmmio://?wal_size=exact&streams=blob"}) {
+    for (const char *uri :
+         {"nvmmio", "nvmmio://?streams=sst,wal&medium=ram", "nvmmio://?streams=none",
+          "nvmmio://?streams=other,wal", "nvmmio://?wal_size=exact&streams=blob"}) {
         Settings first;
         Settings second;
 
@@ -119,8 +120,11 @@ TEST(Settings, FilesAreKnownByTheirNames)
     EXPECT_EQ(nv::KindOf("/db/archive/000012.log"), nv::kWal);
     EXPECT_EQ(nv::KindOf("/db/000012.sst"), nv::kSst);
     EXPECT_EQ(nv::KindOf("/db/000012.blob"), nv::kBlob);
-    for (const char *other : {"/db/LOG", "/db/MANIFEST-000001", "/db/CURRENT", "/db/LOCK",
-                              "/db/OPTIONS-000005", "/db/000003.dbtmp", "/db.log/CURRENT", "log"})
+    for (const char *other :
+         {"/db/LOG", "/db/MANIFEST-000001", "/db/CURRENT", "/db/LOCK", "/db/OPTIONS-000005",
+          "/db/000003.dbtmp", "/db.log/CURRENT", "/db/LOG.old.1234", "/db/IDENTITY", "LOG"})
+        EXPECT_EQ(nv::KindOf(other), nv::kPosix) << other;
+    for (const char *other : {"/db/f", "log", "/shared/000012_77.sst.tmp", "/LOCKED/x", ""})
         EXPECT_EQ(nv::KindOf(other), nv::kOther) << other;
 }
 
