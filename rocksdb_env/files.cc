@@ -212,14 +212,18 @@ class RandomAccessFile : public rocksdb::FSRandomAccessFile
   private:
     bool View(uint64_t offset, size_t bytes, Slice *result) const
     {
-        const int64_t size = nvmmio_stream_size(stream_.get());
         const void *address = nullptr;
 
-        if (size < 0 || offset >= static_cast<uint64_t>(size))
-            return false;
-        bytes = std::min(bytes, static_cast<size_t>(static_cast<uint64_t>(size) - offset));
-        if (nvmmio_stream_view(stream_.get(), offset, bytes, &address) != 0)
-            return false;
+        /* Asking for the size may be a system call, and few reads reach the end. */
+        if (nvmmio_stream_view(stream_.get(), offset, bytes, &address) != 0) {
+            const int64_t size = nvmmio_stream_size(stream_.get());
+
+            if (size < 0 || offset >= static_cast<uint64_t>(size))
+                return false;
+            bytes = std::min(bytes, static_cast<size_t>(static_cast<uint64_t>(size) - offset));
+            if (nvmmio_stream_view(stream_.get(), offset, bytes, &address) != 0)
+                return false;
+        }
         *result = Slice(static_cast<const char *>(address), bytes);
         return true;
     }
