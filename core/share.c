@@ -265,8 +265,13 @@ enum nv_burial nv_share_bury(struct nv_share *share, uint32_t rival, uint32_t sl
     if (share->alone || rival == share->process || rival >= NV_PROCESSES_MAX)
         return NV_BURIAL_ALIVE;
     if (os->lock(share->home, NV_BYTE_PROCESS + rival, 1) == 0) {
-        /* We have its byte: it is dead, and nobody can come back in its place. */
-        burial = clear_dead(share, rival, slot);
+        /* We have its byte: it is dead, and nobody can come back in its place.  The door besides:
+         * one that is buried as below may lose its byte to us half way, and a slot that was cleared
+         * is somebody else's at once. */
+        if (os->lock(share->home, NV_BYTE_DOOR, 1) == 0) {
+            burial = clear_dead(share, rival, slot);
+            (void)os->unlock(share->home, NV_BYTE_DOOR, 1);
+        }
         (void)os->unlock(share->home, NV_BYTE_PROCESS + rival, 1);
     } else if (process_gone(share, rival) && os->lock(share->home, NV_BYTE_DOOR, 1) == 0) {
         /* A forked child still holds the byte of a process that is gone.  No one can join
