@@ -36,6 +36,8 @@ struct load {
 extern const struct load load_core; /* the core's API, one and two files at a time */
 extern const struct load load_sql;  /* SQLite on the VFS, one and two databases at a time */
 
+extern const struct load load_grow; /* one file that only grows */
+
 /* <directory>/<name>; four results stay valid. */
 const char *load_path(const char *directory, const char *name);
 
