@@ -210,7 +210,7 @@ static int take_over(struct nv_home *home)
         if (error)
             return error;
     }
-    struct nv_file_stat log_stat;
+    struct nv_file_stat log_stat = {.bytes = 0};
     int error = nv_log_reload(&home->log, home->log_path);
     if (!error)
         error = nv_log_scan(&home->log, &scan);

@@ -379,7 +379,7 @@ void nv_stream_forget(struct nvmmio_stream *stream)
 int nv_stream_recover(struct nv_stream_table *table, const char *path)
 {
     struct nv_file file;
-    struct nv_size_found found;
+    struct nv_size_found found = {.ahead = false};
     int error = table->os->open(table->os, path, NV_OPEN_WRITE, 0, &file);
     if (error)
         return nv_fail(error, "cannot open %s: %s", path, nvmmio_strerror(error));

@@ -1,6 +1,7 @@
 /*
  * broken: the calls on which durability rests, not done.  Linked into broken_writer
- * (--wrap), to show which of them a loss of power in the virtual machine finds missing: map_sync alone.
+ * (--wrap), to show which of them a loss of power in the virtual machine finds
+ * missing: map_sync alone.
  * NVMMIO_TEST_BROKEN says which:
  *   map_sync   mappings without MAP_SYNC: what a page fault changes in the file
  *              system is durable some time later
