@@ -36,6 +36,9 @@ static int teardown(void **state)
     return 0;
 }
 
+#define HEADER_BYTES 8192      /* of a log: core/FORMAT.md.  Two copies, one of which counts. */
+#define RECORD_BYTES_MAX 32768 /* of the transactions here */
+
 enum { HOME, LOG, OTHER };
 
 /* The calls of a session, as far as they store or make durable. */
@@ -50,6 +53,14 @@ struct record {
     bool mark_removed;     /* the last write to home began at 0, after the log was durable */
 };
 
+/* Not the log's header, and not the zeros by which it grows. */
+static bool is_record(const struct trace_call *call)
+{
+    if (call->number == SYS_pwrite64)
+        return call->arguments[3] >= HEADER_BYTES && call->arguments[2] <= RECORD_BYTES_MAX;
+    return call->number != SYS_write;
+}
+
 static int which_file(const struct trace_call *call, uint64_t fd)
 {
     char path[512];
@@ -61,8 +72,6 @@ static int which_file(const struct trace_call *call, uint64_t fd)
         return OTHER;
     return length == home ? HOME : strcmp(path + home, "-nvmmio") == 0 ? LOG : OTHER;
 }
-
-#define HEADER_BYTES 8192 /* of a log: core/FORMAT.md.  Two copies, one of which counts. */
 
 static void record_write(struct record *record, int file, uint64_t offset, bool durable)
 {
@@ -91,7 +100,7 @@ static void record_call(void *context, const struct trace_call *call)
     case SYS_pwritev:
     case SYS_pwritev2:
         file = which_file(call, arguments[0]);
-        record->records += file == LOG && call->number != SYS_pwrite64;
+        record->records += file == LOG && is_record(call);
         record_write(record, file, call->number == SYS_write ? UINT64_MAX : arguments[3],
                      call->number == SYS_pwritev2 && (arguments[5] & RWF_DSYNC));
         break;
