@@ -37,16 +37,17 @@ int nv_commit_unseal(struct nvmmio *handle)
                    handle->home->path, nvmmio_strerror(error));
 }
 
-/* An earlier commit is durable: the header says that there are records, with the fence of this one.
+/* An earlier commit is durable: the header says that there are records, with the fence of this one,
+ * and how long it is, which is what it was at the last one: its growth may come after the header.
  * The commits are safe without it: a failure is tried again by the next one. */
 static void note_used(struct nv_home *home)
 {
     const struct nv_shared *shared = home->share.shared;
     struct nv_log *log = &home->log;
     if (shared->log_durable == 0 ||
-        (log->used_notes >= 2 && log->header.file_bytes == shared->log_file_bytes))
+        (log->used_notes >= 2 && log->header.file_bytes == shared->log_fenced_bytes))
         return;
-    if (nv_log_used(log, shared->log_file_bytes) != 0)
+    if (nv_log_used(log, shared->log_fenced_bytes) != 0)
         log->header.file_bytes = 0;
 }
 
@@ -68,6 +69,7 @@ int nv_commit_harden(struct nvmmio *handle)
                        home->path, nvmmio_strerror(error));
     }
     shared->log_durable = handle->sealed.seq;
+    shared->log_fenced_bytes = shared->log_file_bytes;
     if (!error && home->medium.ops->instant) {
         /* The fence of a log on another kind of medium does not cover home. */
         if (home->log.medium.ops != home->medium.ops)

@@ -523,6 +523,7 @@ static int create_log(struct nv_home *home)
     shared->log_epoch = shared->log_epoch_max = 1;
     shared->log_head = NV_HEADER_BYTES;
     shared->log_file_bytes = atomic_load(&home->log.medium.file_bytes);
+    shared->log_fenced_bytes = shared->log_file_bytes;
     atomic_store(&shared->log_live, 1);
     return 0;
 }

@@ -112,6 +112,7 @@ static void cut_overflow(struct nv_home *home)
         return;
     /* First of all: should this process die in between, too small a size is the safe one. */
     shared->log_file_bytes = end;
+    shared->log_fenced_bytes = nv_min(shared->log_fenced_bytes, end);
     if (nv_log_cut(&home->log, end) != 0)
         atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
 }

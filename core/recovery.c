@@ -245,6 +245,7 @@ static int take_over(struct nv_home *home)
     shared->log_head = run->end;
     shared->log_durable = scan.last_seq;
     shared->log_file_bytes = log_stat.bytes;
+    shared->log_fenced_bytes = nv_min(home->log.header.file_bytes, log_stat.bytes);
     shared->log_tail = scan.tail;
     for (uint32_t i = 0; i < NV_SEGMENTS; i++)
         shared->log_last[i] = scan.runs[i].last_seq;

@@ -92,8 +92,9 @@ struct nv_shared {
     uint32_t log_epoch_max; /* given to any record so far */
     uint64_t log_head;      /* offset in the log */
     uint64_t log_file_bytes;
-    uint64_t log_tail;              /* up to where recovery would take home as durable */
-    uint64_t log_durable;           /* last commit that the log holds durably */
+    uint64_t log_fenced_bytes; /* the same when the last fence was passed: so long it is durably */
+    uint64_t log_tail;         /* up to where recovery would take home as durable */
+    uint64_t log_durable;      /* last commit that the log holds durably */
     uint64_t log_last[NV_SEGMENTS]; /* last commit in each segment */
     _Atomic uint64_t home_durable;  /* last commit that home holds durably */
 
