@@ -61,9 +61,9 @@ bool nv_log_left_over(const struct nv_os *os, const char *path, const struct nv_
 
 /* Durable is what was written before. */
 int nv_log_fence(struct nv_log *log);
-/* A first commit is durable, in a file of `file_bytes`: from the next nv_log_fence on, a log
- * without records, or a shorter one, is damaged.  Called before the fences of two commits, so that
- * both copies of the header say so, and for the first one after the file grew. */
+/* A first commit is durable, in a file of `file_bytes`, durably so long already: from now on a log
+ * without records, or a shorter one, may be told for damaged.  Called before the fences of two
+ * commits, so that both copies of the header say so, and for the first one after the file grew. */
 int nv_log_used(struct nv_log *log, uint64_t file_bytes);
 /* Durably: home holds all commits up to `tail`, whatever the last record says. */
 int nv_log_tail(struct nv_log *log, uint64_t tail);
