@@ -189,8 +189,8 @@ class FileSystem : public FileSystemWrapper
         options.mode = 0644;
         options.flags = flags;
         options.medium = settings_.medium;
-        if (KindOf(path) == kWal)
-            options.size = settings_.wal_size;
+        /* What is synced once needs no space ahead, which costs memory that is written twice. */
+        options.size = KindOf(path) == kWal ? settings_.wal_size : NVMMIO_SIZE_EXACT;
         return options;
     }
 
