@@ -141,7 +141,7 @@ class FileSystem : public FileSystemWrapper
             if (!status.ok())
                 return status;
             if (KindOf(path) == kWal || IsMapped(stream.get())) {
-                *file = NewRandomAccess(path, std::move(stream), options.use_mmap_reads);
+                *file = NewRandomAccess(path, std::move(stream), options.use_mmap_reads, target_);
                 return status;
             }
         }

@@ -167,8 +167,10 @@ class SequentialFile : public rocksdb::FSSequentialFile
 class RandomAccessFile : public rocksdb::FSRandomAccessFile
 {
   public:
-    RandomAccessFile(std::string path, Stream stream, bool no_copy)
-        : path_(std::move(path)), stream_(std::move(stream)), no_copy_(no_copy)
+    RandomAccessFile(std::string path, Stream stream, bool no_copy,
+                     std::shared_ptr<rocksdb::FileSystem> posix)
+        : path_(std::move(path)), stream_(std::move(stream)), no_copy_(no_copy),
+          posix_(std::move(posix))
     {
     }
 
@@ -203,8 +205,8 @@ class RandomAccessFile : public rocksdb::FSRandomAccessFile
     size_t GetUniqueId(char *id, size_t bytes_max) const override
     {
         std::unique_ptr<FSRandomAccessFile> file;
-        const IOStatus status = rocksdb::FileSystem::Default()->NewRandomAccessFile(
-            path_, rocksdb::FileOptions(), &file, nullptr);
+        const IOStatus status =
+            posix_->NewRandomAccessFile(path_, rocksdb::FileOptions(), &file, nullptr);
 
         return status.ok() ? file->GetUniqueId(id, bytes_max) : 0;
     }
@@ -239,6 +241,7 @@ class RandomAccessFile : public rocksdb::FSRandomAccessFile
     const std::string path_;
     const Stream stream_;
     const bool no_copy_;
+    const std::shared_ptr<rocksdb::FileSystem> posix_;
 };
 
 } // namespace
@@ -277,11 +280,12 @@ std::unique_ptr<rocksdb::FSSequentialFile> NewSequential(const std::string &path
     return std::make_unique<SequentialFile>(path, std::move(stream));
 }
 
-std::unique_ptr<rocksdb::FSRandomAccessFile> NewRandomAccess(const std::string &path, Stream stream,
-                                                             bool no_copy)
+std::unique_ptr<rocksdb::FSRandomAccessFile>
+NewRandomAccess(const std::string &path, Stream stream, bool no_copy,
+                std::shared_ptr<rocksdb::FileSystem> posix)
 {
     CountReader();
-    return std::make_unique<RandomAccessFile>(path, std::move(stream), no_copy);
+    return std::make_unique<RandomAccessFile>(path, std::move(stream), no_copy, std::move(posix));
 }
 
 } // namespace nv

@@ -39,8 +39,9 @@ std::unique_ptr<rocksdb::FSSequentialFile> NewSequential(const std::string &path
  * allow_mmap_reads expects: otherwise RocksDB's prefetch buffer takes whatever
  * is in its own memory for the result.
  */
-std::unique_ptr<rocksdb::FSRandomAccessFile> NewRandomAccess(const std::string &path, Stream stream,
-                                                             bool no_copy);
+std::unique_ptr<rocksdb::FSRandomAccessFile>
+NewRandomAccess(const std::string &path, Stream stream, bool no_copy,
+                std::shared_ptr<rocksdb::FileSystem> posix);
 
 } // namespace nv
 #endif

@@ -1,7 +1,8 @@
 /*
- * default_env: for those of RocksDB's own tests that ask for Env::Default() and
- * never look at TEST_FS_URI.  A program's own definition of a function goes
- * before its libraries'; this one answers with nvmmio where TEST_FS_URI says so.
+ * default_env: for those of RocksDB's own tests that ask for Env::Default() or
+ * FileSystem::Default() and never look at TEST_FS_URI.  A program's own definition
+ * of a function goes before its libraries'; these answer with nvmmio where
+ * TEST_FS_URI says so.
  */
 #include <cstdio>
 #include <cstdlib>
@@ -17,14 +18,28 @@
 namespace
 {
 
-rocksdb::Env *LibrarysDefault()
-{
-    using Function = rocksdb::Env *();
-    void *const function = dlsym(RTLD_NEXT, "_ZN7rocksdb3Env7DefaultEv");
+using SharedFileSystem = std::shared_ptr<rocksdb::FileSystem>;
 
-    return function ? reinterpret_cast<Function *>(function)() : nullptr;
+template <typename Result> Result LibrarysDefault(const char *name)
+{
+    using Function = Result();
+    void *const function = dlsym(RTLD_NEXT, name);
+
+    return function ? reinterpret_cast<Function *>(function)() : Result();
 }
 
+rocksdb::Env *LibrarysEnv()
+{
+    return LibrarysDefault<rocksdb::Env *>("_ZN7rocksdb3Env7DefaultEv");
+}
+
+SharedFileSystem LibrarysFileSystem()
+{
+    return LibrarysDefault<SharedFileSystem>("_ZN7rocksdb10FileSystem7DefaultEv");
+}
+
+/* What an Env and a FileSystem are made of asks for the default too. */
+thread_local bool making = false;
 /* The library's Env ends itself in another way when it finds that it is not the default. */
 bool ended = false;
 
@@ -35,34 +50,59 @@ struct End {
     }
 };
 
-rocksdb::Env *MakeDefault(const char *uri)
+const char *Uri()
+{
+    const char *const uri = getenv("TEST_FS_URI");
+
+    return making || ended || !uri || !uri[0] ? nullptr : uri;
+}
+
+SharedFileSystem MakeFileSystem(const char *uri)
 {
     rocksdb::ConfigOptions strict;
-    std::shared_ptr<rocksdb::FileSystem> file_system;
+    SharedFileSystem file_system;
 
     nvmmio_rocksdb_register();
     strict.ignore_unsupported_options = false;
+    making = true;
     const rocksdb::Status status = rocksdb::FileSystem::CreateFromString(strict, uri, &file_system);
+    making = false;
     if (!status.ok()) {
         fprintf(stderr, "%s: %s\n", uri, status.ToString().c_str());
         exit(2);
     }
-    return rocksdb::NewCompositeEnv(file_system).release();
+    return file_system;
+}
+
+rocksdb::Env *MakeEnv(const char *uri)
+{
+    const SharedFileSystem file_system = MakeFileSystem(uri);
+
+    making = true;
+    rocksdb::Env *const env = rocksdb::NewCompositeEnv(file_system).release();
+    making = false;
+    return env;
 }
 
 } // namespace
 
+SharedFileSystem rocksdb::FileSystem::Default()
+{
+    const char *const uri = Uri();
+
+    if (!uri)
+        return LibrarysFileSystem();
+    static const auto *const made = new SharedFileSystem(MakeFileSystem(uri));
+    return *made;
+}
+
 rocksdb::Env *rocksdb::Env::Default()
 {
-    static thread_local bool making = false;
-    const char *const uri = getenv("TEST_FS_URI");
+    const char *const uri = Uri();
 
-    /* What an Env is made of asks for the default too. */
-    if (making || ended || !uri || !uri[0])
-        return LibrarysDefault();
-    making = true;
-    static Env *const made = MakeDefault(uri);
+    if (!uri)
+        return LibrarysEnv();
+    static Env *const made = MakeEnv(uri);
     static const End end;
-    making = false;
     return made;
 }
