@@ -18,6 +18,7 @@
 #include "tests/core/check.h"
 #include "tests/core/child.h"
 #include "tests/core/place.h"
+#include "tests/rocksdb/managed.h"
 #include "tests/rocksdb/store.h"
 
 enum { CANNOT_MOUNT = 77 };
@@ -275,6 +276,76 @@ static void a_full_disk_loses_nothing(void **state)
     run_mounted(fill_again_and_again);
 }
 
+/* ---- A disk that has space again ---- */
+
+enum { FIRST = 2000, SECOND = 6000, LAST = 7000 };
+
+static struct managed *managed_open_or_fail(const char *uri, bool manager)
+{
+    struct managed_options options = {uri, scratch.path, manager};
+    struct managed *managed = managed_open(path, &options);
+
+    if (!managed)
+        check_fail("cannot open");
+    return managed;
+}
+
+static void put_all(struct managed *managed, uint64_t from, uint64_t to)
+{
+    for (uint64_t n = from; n <= to; n++)
+        check_eq(managed_put(managed, n), MANAGED_OK);
+}
+
+/* The log has space on a disk of its own, so that it is the flush that fails. */
+static void run_out_and_resume(bool manager)
+{
+    struct managed *managed;
+
+    mount_small();
+    managed = managed_open_or_fail("nvmmio://", manager);
+    put_all(managed, 1, FIRST);
+    check_eq(managed_flush(managed), MANAGED_OK);
+    ballast_fill(1 << 20);
+    put_all(managed, FIRST + 1, SECOND);
+    check_eq(managed_flush(managed), MANAGED_NO_SPACE);
+    check_eq(managed_put(managed, SECOND + 1), MANAGED_NO_SPACE);
+    check(managed_holds(managed, SECOND));
+
+    check_eq(unlink(ballast_path), 0);
+    check(managed_wait(managed));
+    put_all(managed, SECOND + 1, LAST);
+    check_eq(managed_flush(managed), MANAGED_OK);
+    managed_close(managed);
+
+    managed = managed_open_or_fail(NULL, false);
+    check(managed_holds(managed, LAST));
+    managed_close(managed);
+}
+
+static void run_out_with_manager(void *argument)
+{
+    (void)argument;
+    run_out_and_resume(true);
+}
+
+static void run_out_without_manager(void *argument)
+{
+    (void)argument;
+    run_out_and_resume(false);
+}
+
+static void a_manager_resumes_when_space_returns(void **state)
+{
+    (void)state;
+    run_mounted(run_out_with_manager);
+}
+
+static void a_database_alone_does_too(void **state)
+{
+    (void)state;
+    run_mounted(run_out_without_manager);
+}
+
 /* ---- A file system that is read-only ---- */
 
 static void open_read_only(void *argument)
@@ -303,6 +374,8 @@ static int tests(void)
         cmocka_unit_test_setup_teardown(a_medium_that_is_not_there_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(one_process_has_a_database, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_manager_resumes_when_space_returns, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_database_alone_does_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_read_only_file_system_is_named, setup, teardown),
     };
 
