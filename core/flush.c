@@ -37,7 +37,7 @@ int nv_flush_home(struct nv_home *home, uint64_t seq)
     /* Commits up to here are in home's page cache, whichever process put them there. */
     uint64_t applied = atomic_load(&shared->applied);
     /* Commits that were applied without waiting: the log must not end before what home holds. */
-    if (!error && applied > shared->log_durable && atomic_load(&home->log_ready))
+    if (!error && applied > shared->log_durable)
         error = nv_medium_fence(&home->log.medium);
     if (!error)
         error = nv_medium_fence(&home->medium);

@@ -373,7 +373,11 @@ int nvmmio_flush(struct nvmmio *handle)
      */
     error = nv_lock_raise(handle, NV_LEVEL_RESERVED, handle->timeout_ms);
     struct nv_shared *shared = error ? NULL : handle->home->share.shared;
-    if (!error && atomic_load(&shared->log_live))
+    bool live = !error && atomic_load(&shared->log_live);
+    /* Commits that nobody waited for: the log goes before home, and is perhaps another's so far. */
+    if (live && atomic_load(&shared->applied) > shared->log_durable)
+        error = nv_home_log(handle->home, handle->timeout_ms);
+    if (live && !error)
         error = nv_flush_home(handle->home, atomic_load(&shared->applied));
     settle_locks(handle);
     return error;

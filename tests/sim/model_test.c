@@ -127,6 +127,7 @@ static void what_was_found_stays_mended(void **state)
         {SIM_PAGE, 1000556},  /* a seal that was taken back came again after a take-over */
         {SIM_PAGE, 1000562},  /* a durable record behind one that nobody waited for: refused */
         {SIM_PAGE, 30000401}, /* the header told a size of the log that was not durable yet */
+        {SIM_PAGE, 9102},     /* home was flushed, and the log before it was another process's */
         {SIM_PAGE, 100000},   /* a home of less than 128 bytes grew, and its mark did not */
     };
     (void)state;
