@@ -66,12 +66,27 @@ int nv_log_fence(struct nv_log *log)
     return error;
 }
 
+/* The newest copy, whoever wrote it, is durable on return.  His fence may have failed, and then no
+ * other one covers what he stored. */
+static int header_settle(struct nv_log *log)
+{
+    struct nv_header copies[2];
+    bool valid[2];
+    int error = header_load(log, copies, valid);
+    if (error)
+        return error;
+    unsigned newest = header_newest(copies, valid);
+    error = nv_medium_store(&log->medium, newest * (uint64_t)NV_HEADER_COPY_BYTES, &copies[newest],
+                            sizeof copies[newest]);
+    return error ? error : nv_log_fence(log);
+}
+
 /* Durable on return; and so is the copy that it does not replace, lest both be torn at once. */
 static int header_replace(struct nv_log *log)
 {
     int error = 0;
     if (log->header.generation != log->settled_generation)
-        error = nv_log_fence(log);
+        error = header_settle(log);
     if (!error)
         error = header_write(log);
     return error ? error : nv_log_fence(log);

@@ -361,6 +361,17 @@ static int remove_log(struct nv_home *home)
     return 0;
 }
 
+/* Home's first bytes; where a fence of home is a sync_data, the caller's next one serves. */
+static int store_durably(struct nv_home *home, const uint8_t *raw, size_t bytes)
+{
+    int error = nv_medium_reserve(&home->medium, bytes);
+    if (!error)
+        error = nv_medium_store(&home->medium, 0, raw, bytes);
+    if (!error && home->medium.ops->instant)
+        error = nv_medium_fence(&home->medium);
+    return error;
+}
+
 /* A log without records: home is as it was when the log was made, or emptied, but for the mark. */
 static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t file_bytes)
 {
@@ -372,6 +383,9 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
         int error = 0;
         if (size < file_bytes && state == HEAD_CONTENT)
             error = home->medium.ops->shrink(&home->medium, size);
+        /* Whoever took the mark off may have died before his fence, or it failed. */
+        if (!error && header->mark_bytes && size && state == HEAD_CONTENT)
+            error = store_durably(home, raw, (size_t)nv_min(size, HEAD_BYTES));
         if (!error) /* the size, before the log that knows it goes */
             error = home->file.os->sync_data(&home->file);
         if (!error)
