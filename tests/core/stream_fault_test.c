@@ -20,7 +20,6 @@
 #define SEED 3
 
 static struct scratch scratch;
-static enum nvmmio_size size; /* of this run of a test */
 static struct nv_os os;
 static struct nv_process *process;
 
@@ -78,20 +77,6 @@ static int fail_map(struct nv_file *file, size_t bytes, bool writable, bool sync
     return fails(&fail.map) ? fail.error : nv_os_posix.map(file, bytes, writable, sync, address);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void begin(void)
 {
     scratch_empty(&scratch);
@@ -111,7 +96,7 @@ static struct nvmmio_stream *open_on(enum nvmmio_medium medium, uint32_t flags)
     struct nvmmio_stream *stream = NULL;
 
     options.flags = flags;
-    options.size = size;
+    options.size = kit_size;
     options.medium = medium;
     check_ok(nv_process_stream_open(process, scratch.path, &options, &stream));
     return stream;
@@ -150,7 +135,7 @@ static void check_reopened(struct nvmmio_stream *stream, int closed, uint64_t by
     got = nvmmio_stream_close(stream);
     check_eq(got, closed);
     nv_process_destroy(process);
-    stream = kit_open(scratch.path, size, 0);
+    stream = kit_open(scratch.path, kit_size, 0);
     kit_check(stream, bytes, SEED);
     kit_append(stream, 10, SEED);
     kit_close(stream);
@@ -169,7 +154,7 @@ static void an_append_without_space_appends_nothing(void)
         before = file_bytes(scratch.path);
         fail.error = i ? -EFBIG : -ENOSPC;
         fail.part = true;
-        if (size == NVMMIO_SIZE_EXACT)
+        if (kit_size == NVMMIO_SIZE_EXACT)
             fail.pwritev = 1;
         else
             fail.allocate = 1;
@@ -206,7 +191,7 @@ static void append_to_the_limit(void *argument)
 
     (void)argument;
     check_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    stream = kit_open(scratch.path, size, 0);
+    stream = kit_open(scratch.path, kit_size, 0);
     kit_append(stream, MIB, SEED);
     check_error(append_zeros(stream, 3 * MIB), -EFBIG);
     check_error(append_zeros(stream, 2 * MIB + 1), -EFBIG);
@@ -243,7 +228,7 @@ static void a_failed_sync_is_not_repeated(void)
     check_error(nvmmio_stream_truncate(stream, 0), -EIO);
     check_error(nvmmio_stream_allocate(stream, 4 * MIB), -EIO);
     kit_check(stream, 200, SEED);
-    check_reopened(stream, size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 200);
+    check_reopened(stream, kit_size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 200);
 }
 
 static void what_cannot_be_taken_back_poisons(void)
@@ -257,7 +242,7 @@ static void what_cannot_be_taken_back_poisons(void)
     check_error(append_zeros(stream, 3 * MIB), -EIO);
     check(poisoned(stream));
     check_error(append_zeros(stream, 1), -EIO);
-    check_reopened(stream, size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 5000);
+    check_reopened(stream, kit_size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 5000);
 }
 
 static void a_write_that_fails_midway(void)
@@ -270,14 +255,14 @@ static void a_write_that_fails_midway(void)
         fail.part = true;
         fail.pwritev = n;
         if (append_zeros(stream, 100) == 100) {
-            check_eq(size, NVMMIO_SIZE_EXACT);
+            check_eq(kit_size, NVMMIO_SIZE_EXACT);
             check_ok(nvmmio_stream_truncate(stream, 5000));
         }
         fail.pwritev = 0;
         check_eq(nvmmio_stream_size(stream), 5000);
     }
-    check_eq(poisoned(stream), size == NVMMIO_SIZE_AHEAD);
-    check_reopened(stream, size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 5000);
+    check_eq(poisoned(stream), kit_size == NVMMIO_SIZE_AHEAD);
+    check_reopened(stream, kit_size == NVMMIO_SIZE_AHEAD ? -EIO : 0, 5000);
 }
 
 static void a_close_that_cannot_cut_is_made_up_for(void)
@@ -290,7 +275,7 @@ static void a_close_that_cannot_cut_is_made_up_for(void)
     fail.error = -EIO;
     check_error(nvmmio_stream_close(stream), -EIO);
     nv_process_destroy(process);
-    stream = kit_open(scratch.path, size, 0);
+    stream = kit_open(scratch.path, kit_size, 0);
     kit_check(stream, 5000, SEED);
     kit_close(stream);
     kit_check_plain(scratch.path, 5000, SEED);
@@ -298,7 +283,7 @@ static void a_close_that_cannot_cut_is_made_up_for(void)
 
 static void what_cannot_be_mapped_is_read_all_the_same(void)
 {
-    struct nvmmio_stream *stream = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *stream = kit_open(scratch.path, kit_size, 0);
     const void *view;
 
     kit_append(stream, 100000, SEED);
@@ -342,7 +327,7 @@ static void appends_during_a_sync_are_found(void)
         begin();
         child_run(append_during_a_sync, &during[i]);
         nv_process_destroy(process);
-        struct nvmmio_stream *stream = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+        struct nvmmio_stream *stream = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
         kit_check(stream, 5300 + 2 * during[i], SEED);
         kit_close(stream);
     }
@@ -457,46 +442,25 @@ static void a_copied_size_block_counts_for_nothing(void)
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
-#define TESTS                                                                                      \
-    X(an_append_without_space_appends_nothing)                                                     \
-    X(the_space_that_is_needed_may_be_less)                                                        \
-    X(a_limit_is_an_error_not_a_signal)                                                            \
-    X(a_failed_sync_is_not_repeated)                                                               \
-    X(what_cannot_be_taken_back_poisons)                                                           \
-    X(a_write_that_fails_midway)                                                                   \
-    X(a_close_that_cannot_cut_is_made_up_for)                                                      \
-    X(what_cannot_be_mapped_is_read_all_the_same)                                                  \
-    X(appends_during_a_sync_are_found)                                                             \
-    X(offsets_past_four_gibibytes)                                                                 \
-    X(a_damaged_size_block_is_not_believed)                                                        \
-    X(a_slot_without_its_data_is_not_believed)                                                     \
-    X(a_copied_size_block_counts_for_nothing)
-
-/* Each with both sizes. */
-#define X(name)                                                                                    \
-    static void name##_test(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        for (unsigned i = 0; i < 2; i++) {                                                         \
-            size = kit_sizes[i];                                                                   \
-            check_note("size %s", kit_size_name(size));                                            \
-            begin();                                                                               \
-            name();                                                                                \
-        }                                                                                          \
-        check_note("%s", "");                                                                      \
-    }
-TESTS
-#undef X
-
 static int run(void)
 {
-    const struct CMUnitTest tests[] = {
-#define X(name) {#name, name##_test, setup, teardown, NULL},
-        TESTS
-#undef X
+    static const struct kit_test tests[] = {
+        KIT_TEST(an_append_without_space_appends_nothing),
+        KIT_TEST(the_space_that_is_needed_may_be_less),
+        KIT_TEST(a_limit_is_an_error_not_a_signal),
+        KIT_TEST(a_failed_sync_is_not_repeated),
+        KIT_TEST(what_cannot_be_taken_back_poisons),
+        KIT_TEST(a_write_that_fails_midway),
+        KIT_TEST(a_close_that_cannot_cut_is_made_up_for),
+        KIT_TEST(what_cannot_be_mapped_is_read_all_the_same),
+        KIT_TEST(appends_during_a_sync_are_found),
+        KIT_TEST(offsets_past_four_gibibytes),
+        KIT_TEST(a_damaged_size_block_is_not_believed),
+        KIT_TEST(a_slot_without_its_data_is_not_believed),
+        KIT_TEST(a_copied_size_block_counts_for_nothing),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return kit_run(&scratch, begin, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)

@@ -20,28 +20,12 @@
 #define MIB ((size_t)1 << 20)
 
 static struct scratch scratch;
-static enum nvmmio_size size; /* of this run of a test */
 
 /* What the child tells in memory, which survives it: the stream has `low` to `high` bytes. */
 static struct {
     _Atomic uint64_t low, high;
     _Atomic uint64_t seed;
 } * shared;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    shared = child_memory(sizeof(*shared));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
 
 static void restart(void)
 {
@@ -126,11 +110,11 @@ static void verify(void)
         return;
     check_ok(nvmmio_stream_stat(scratch.path, &bytes));
     (void)check_size((int64_t)bytes);
-    reader = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    reader = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     check_eq(nvmmio_stream_size(reader), bytes);
     kit_check(reader, bytes, seed);
     check_eq(file_bytes(scratch.path), bytes); /* the reader has cut it */
-    writer = kit_open(scratch.path, size, 0);
+    writer = kit_open(scratch.path, kit_size, 0);
     kit_append(writer, 1000, seed);
     check_ok(nvmmio_stream_sync(writer));
     kit_check(reader, bytes + 1000, seed);
@@ -149,7 +133,7 @@ static void live(void *argument)
 
     (void)argument;
     trace_begin();
-    stream = kit_open(scratch.path, size, 0);
+    stream = kit_open(scratch.path, kit_size, 0);
     append(stream, data, 100);
     append(stream, data, 5000);
     check_ok(nvmmio_stream_sync(stream));
@@ -162,7 +146,7 @@ static void live(void *argument)
     check_ok(nvmmio_stream_sync(stream));
     append(stream, data, 64);
     check_ok(nvmmio_stream_close(stream));
-    stream = kit_open(scratch.path, size, 0);
+    stream = kit_open(scratch.path, kit_size, 0);
     append(stream, data, 333);
     check_ok(nvmmio_stream_close(stream));
     trace_end();
@@ -176,7 +160,7 @@ static void killed_before_every_system_call(void)
         bool killed;
 
         restart();
-        check_note("size %s, seed %llu, killed before call %llu", kit_size_name(size),
+        check_note("size %s, seed %llu, killed before call %llu", kit_size_name(kit_size),
                    (unsigned long long)atomic_load(&shared->seed), (unsigned long long)n);
         killed = trace_kill(live, NULL, TRACE_CALL, n, &steps);
         verify();
@@ -191,7 +175,7 @@ static void killed_before_every_system_call(void)
 static void append_closely(void *argument)
 {
     uint8_t *data = content();
-    struct nvmmio_stream *stream = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *stream = kit_open(scratch.path, kit_size, 0);
 
     (void)argument;
     append(stream, data, 100);
@@ -220,7 +204,7 @@ static void killed_before_any_instruction_of_an_append(void)
 
         restart();
         check_note("size %s, seed %llu, killed before instruction %llu of %llu",
-                   kit_size_name(size), (unsigned long long)atomic_load(&shared->seed),
+                   kit_size_name(kit_size), (unsigned long long)atomic_load(&shared->seed),
                    (unsigned long long)n, (unsigned long long)steps);
         (void)trace_kill(append_closely, NULL, TRACE_INSTRUCTION, n, NULL);
         verify();
@@ -247,7 +231,7 @@ static void killed_before_every_system_call_of_a_recovery(void)
         for (uint64_t n = 1;; n++) {
             restart();
             check_note("size %s, seed %llu, killed before call %llu, recovery before call %llu",
-                       kit_size_name(size), (unsigned long long)atomic_load(&shared->seed),
+                       kit_size_name(kit_size), (unsigned long long)atomic_load(&shared->seed),
                        (unsigned long long)at, (unsigned long long)n);
             (void)trace_kill(live, NULL, TRACE_CALL, at, NULL);
             if (!trace_kill(recover, NULL, TRACE_CALL, n, NULL))
@@ -269,7 +253,7 @@ static void live_again(void *argument)
 
     (void)argument;
     trace_begin();
-    stream = kit_open(scratch.path, size, NVMMIO_STREAM_REUSE);
+    stream = kit_open(scratch.path, kit_size, NVMMIO_STREAM_REUSE);
     append(stream, data, 5000);
     check_ok(nvmmio_stream_sync(stream));
     append(stream, data, 2 * MIB);
@@ -290,9 +274,9 @@ static void killed_in_an_old_file(void)
         uint64_t bytes = 0;
 
         restart();
-        check_note("size %s, seed %llu, killed before call %llu", kit_size_name(size),
+        check_note("size %s, seed %llu, killed before call %llu", kit_size_name(kit_size),
                    (unsigned long long)atomic_load(&shared->seed), (unsigned long long)n);
-        stream = kit_open(scratch.path, size, 0);
+        stream = kit_open(scratch.path, kit_size, 0);
         kit_append(stream, 3 * MIB + 5, OLD_SEED);
         kit_close(stream);
         killed = trace_kill(live_again, NULL, TRACE_CALL, n, NULL);
@@ -300,7 +284,7 @@ static void killed_in_an_old_file(void)
         check_ok(nvmmio_stream_stat(scratch.path, &bytes));
         check(bytes >= atomic_load(&shared->low));
         check(bytes <= atomic_load(&shared->high) || bytes == 3 * MIB + 5);
-        if (size == NVMMIO_SIZE_AHEAD && atomic_load(&shared->low))
+        if (kit_size == NVMMIO_SIZE_AHEAD && atomic_load(&shared->low))
             verify();
         if (!killed)
             break;
@@ -312,7 +296,7 @@ static void killed_in_an_old_file(void)
 static void append_and_wait(void *argument)
 {
     uint8_t *data = content();
-    struct nvmmio_stream *stream = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *stream = kit_open(scratch.path, kit_size, 0);
 
     (void)argument;
     append(stream, data, 5000);
@@ -336,15 +320,15 @@ static void who_writes_in_another_process_is_seen_and_left_alone(void)
 
     restart();
     atomic_store(&shared->seed, 5);
-    kit_close(kit_open(scratch.path, size, 0));
-    reader = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    kit_close(kit_open(scratch.path, kit_size, 0));
+    reader = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     child_start(&child, append_and_wait, NULL);
     child_expect(&child, 'a');
     kit_check(reader, 5060, 5);
     check_error(nvmmio_stream_open(scratch.path, &options, &writer), -EBUSY);
     check_error(nvmmio_stream_recover(scratch.path), -EBUSY);
     kit_close(reader);
-    reader = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    reader = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     kit_check(reader, 5060, 5);
     child_send(&child, 'a');
     child_expect(&child, 'b');
@@ -355,7 +339,7 @@ static void who_writes_in_another_process_is_seen_and_left_alone(void)
     child_expect(&child, 'c');
     kit_check(reader, 5060 + 3 * MIB, 5);
     check_eq(file_bytes(scratch.path), 5060 + 3 * MIB);
-    writer = kit_open(scratch.path, size, 0);
+    writer = kit_open(scratch.path, kit_size, 0);
     kit_append(writer, 9, 5);
     kit_check(reader, 5069 + 3 * MIB, 5);
     kit_close(writer);
@@ -375,7 +359,7 @@ static void who_died_keeps_nobody_out(void)
     child_expect(&child, 'a');
     child_kill(&child);
     check_prefix();
-    writer = kit_open(scratch.path, size, 0);
+    writer = kit_open(scratch.path, kit_size, 0);
     kit_check(writer, 5060, 6);
     kit_append(writer, 100, 6);
     kit_close(writer);
@@ -403,12 +387,12 @@ static void use_what_is_inherited(void *argument)
     check_error(nvmmio_stream_info(stream, &info), -ECHILD);
     check_error(nvmmio_stream_stats(stream, &stats), -ECHILD);
     check_error(nvmmio_stream_close(stream), -ECHILD);
-    stream = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    stream = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     kit_check(stream, 1000, 1);
     kit_close(stream);
     parent_send('r');
     (void)parent_receive();
-    stream = kit_open(scratch.path, size, 0); /* the parent has closed it by now */
+    stream = kit_open(scratch.path, kit_size, 0); /* the parent has closed it by now */
     kit_check(stream, 1500, 1);
     kit_append(stream, 10, 1);
     kit_close(stream);
@@ -416,7 +400,7 @@ static void use_what_is_inherited(void *argument)
 
 static void a_child_leaves_the_stream_to_its_parent(void)
 {
-    struct nvmmio_stream *stream = kit_open(scratch.path, size, NVMMIO_STREAM_EMPTY);
+    struct nvmmio_stream *stream = kit_open(scratch.path, kit_size, NVMMIO_STREAM_EMPTY);
     struct child child;
 
     kit_append(stream, 1000, 1);
@@ -431,39 +415,20 @@ static void a_child_leaves_the_stream_to_its_parent(void)
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
-#define TESTS                                                                                      \
-    X(killed_before_every_system_call)                                                             \
-    X(killed_before_any_instruction_of_an_append)                                                  \
-    X(killed_before_every_system_call_of_a_recovery)                                               \
-    X(killed_in_an_old_file)                                                                       \
-    X(who_writes_in_another_process_is_seen_and_left_alone)                                        \
-    X(who_died_keeps_nobody_out)                                                                   \
-    X(a_child_leaves_the_stream_to_its_parent)
-
-/* Each with both sizes. */
-#define X(name)                                                                                    \
-    static void name##_test(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        for (unsigned i = 0; i < 2; i++) {                                                         \
-            size = kit_sizes[i];                                                                   \
-            check_note("size %s", kit_size_name(size));                                            \
-            name();                                                                                \
-        }                                                                                          \
-        check_note("%s", "");                                                                      \
-    }
-TESTS
-#undef X
-
 static int run(void)
 {
-    const struct CMUnitTest tests[] = {
-#define X(name) {#name, name##_test, setup, teardown, NULL},
-        TESTS
-#undef X
+    static const struct kit_test tests[] = {
+        KIT_TEST(killed_before_every_system_call),
+        KIT_TEST(killed_before_any_instruction_of_an_append),
+        KIT_TEST(killed_before_every_system_call_of_a_recovery),
+        KIT_TEST(killed_in_an_old_file),
+        KIT_TEST(who_writes_in_another_process_is_seen_and_left_alone),
+        KIT_TEST(who_died_keeps_nobody_out),
+        KIT_TEST(a_child_leaves_the_stream_to_its_parent),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    shared = child_memory(sizeof(*shared));
+    return kit_run(&scratch, restart, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)

@@ -5,15 +5,63 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/core/place.h"
-
 #define PIECE_BYTES ((size_t)1 << 20)
 
-const enum nvmmio_size kit_sizes[2] = {NVMMIO_SIZE_EXACT, NVMMIO_SIZE_AHEAD};
+enum nvmmio_size kit_size;
 
 const char *kit_size_name(enum nvmmio_size size)
 {
     return size == NVMMIO_SIZE_EXACT ? "exact" : size == NVMMIO_SIZE_AHEAD ? "ahead" : "auto";
+}
+
+static struct scratch *kit_scratch;
+static void (*kit_begin)(void);
+
+static int make_scratch(void **state)
+{
+    (void)state;
+    scratch_make(kit_scratch);
+    return 0;
+}
+
+static int remove_scratch(void **state)
+{
+    (void)state;
+    scratch_remove(kit_scratch);
+    return 0;
+}
+
+static void run_with_both(void **state)
+{
+    static const enum nvmmio_size sizes[] = {NVMMIO_SIZE_EXACT, NVMMIO_SIZE_AHEAD};
+    const struct kit_test *test = *state;
+
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        kit_size = sizes[i];
+        check_note("size %s", kit_size_name(kit_size));
+        scratch_empty(kit_scratch);
+        if (kit_begin)
+            kit_begin();
+        test->run();
+    }
+    check_note("%s", "");
+}
+
+int kit_run(struct scratch *scratch, void (*begin)(void), const struct kit_test *tests,
+            size_t count)
+{
+    struct CMUnitTest *group = calloc(count, sizeof(*group));
+    int result;
+
+    check(group != NULL);
+    for (size_t i = 0; i < count; i++)
+        group[i] = (struct CMUnitTest){tests[i].name, run_with_both, make_scratch, remove_scratch,
+                                       (void *)(uintptr_t)&tests[i]};
+    kit_scratch = scratch;
+    kit_begin = begin;
+    result = _cmocka_run_group_tests("streams", group, count, NULL, NULL);
+    free(group);
+    return result;
 }
 
 struct nvmmio_stream *kit_open(const char *path, enum nvmmio_size size, uint32_t flags)

@@ -9,10 +9,25 @@
 
 #include "core/nvmmio.h"
 #include "tests/core/engine.h"
+#include "tests/core/place.h"
 
-/* Both ways to keep the size; a test runs with each. */
-extern const enum nvmmio_size kit_sizes[2];
+/* How the size is kept in this run of a test: each runs with both ways. */
+extern enum nvmmio_size kit_size;
 const char *kit_size_name(enum nvmmio_size size);
+
+struct kit_test {
+    const char *name;
+    void (*run)(void);
+};
+#define KIT_TEST(name)                                                                             \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+
+/* Run each test with either size, on an empty directory and after `begin` (or NULL): the result of
+ * the cmocka group. */
+int kit_run(struct scratch *scratch, void (*begin)(void), const struct kit_test *tests,
+            size_t count);
 
 /* flags as in nvmmio_stream_options; CREATE is added unless it is for reading. */
 struct nvmmio_stream *kit_open(const char *path, enum nvmmio_size size, uint32_t flags);

@@ -15,25 +15,10 @@
 #define MIB ((size_t)1 << 20)
 
 static struct scratch scratch;
-static enum nvmmio_size size; /* of this run of a test */
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
 
 static void what_is_appended_is_read_at_once(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     struct nvmmio_stream *reader = kit_open(scratch.path, 0, NVMMIO_READ_ONLY);
     static const size_t pieces[] = {1,    7,    8,    63,   64,   65,    100,     255, 256,
                                     1023, 4095, 4096, 4097, 8192, 65537, 3 * MIB, 1};
@@ -63,7 +48,7 @@ static void the_size_is_exact_after_close(void)
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct nvmmio_stream *writer = kit_open(scratch.path, size, NVMMIO_STREAM_EMPTY);
+        struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, NVMMIO_STREAM_EMPTY);
 
         kit_append(writer, (size_t)sizes[i], i);
         check_ok(nvmmio_stream_stat(scratch.path, &bytes));
@@ -86,7 +71,8 @@ static void a_stream_goes_on_where_it_ended(void)
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < 5; i++) {
-        struct nvmmio_stream *writer = kit_open(scratch.path, kit_sizes[i % 2], 0);
+        struct nvmmio_stream *writer =
+            kit_open(scratch.path, i % 2 ? NVMMIO_SIZE_AHEAD : NVMMIO_SIZE_EXACT, 0);
 
         kit_check(writer, bytes, 9);
         kit_append(writer, 100000, 9);
@@ -99,14 +85,14 @@ static void a_stream_goes_on_where_it_ended(void)
 
 static void an_old_file_is_used_again_from_its_start(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     struct nvmmio_stream *reader;
     uint64_t bytes = 0;
 
     kit_append(writer, 3 * MIB + 5, 3);
     kit_close(writer);
     for (unsigned i = 0; i < 3; i++) {
-        writer = kit_open(scratch.path, size, NVMMIO_STREAM_REUSE);
+        writer = kit_open(scratch.path, kit_size, NVMMIO_STREAM_REUSE);
         check(file_bytes(scratch.path) >= 1); /* not cut */
         kit_check(writer, 0, 4 + i);
         kit_append(writer, 1000, 4 + i);
@@ -125,7 +111,7 @@ static void an_old_file_is_used_again_from_its_start(void)
 
 static void truncation_and_extension(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     uint8_t zeros[5000], got[5000];
 
     memset(zeros, 0, sizeof(zeros));
@@ -143,11 +129,11 @@ static void truncation_and_extension(void)
     kit_check(writer, 4 * MIB + 80, 5);
     kit_close(writer);
     kit_check_plain(scratch.path, 4 * MIB + 80, 5);
-    writer = kit_open(scratch.path, size, 0);
+    writer = kit_open(scratch.path, kit_size, 0);
     check_ok(nvmmio_stream_truncate(writer, 10));
     kit_close(writer);
     kit_check_plain(scratch.path, 10, 5);
-    writer = kit_open(scratch.path, size, NVMMIO_STREAM_EMPTY);
+    writer = kit_open(scratch.path, kit_size, NVMMIO_STREAM_EMPTY);
     kit_check(writer, 0, 5);
     kit_close(writer);
     kit_check_plain(scratch.path, 0, 5);
@@ -155,7 +141,7 @@ static void truncation_and_extension(void)
 
 static void allocation_does_not_change_the_size(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     struct stat status;
 
     kit_append(writer, 100, 6);
@@ -175,7 +161,7 @@ static void allocation_does_not_change_the_size(void)
 
 static void handles_share_one_stream(void)
 {
-    struct nvmmio_stream *one = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *one = kit_open(scratch.path, kit_size, 0);
     struct nvmmio_stream *two;
     char other[600];
 
@@ -194,7 +180,7 @@ static void handles_share_one_stream(void)
 
 static void a_view_outlives_the_writer(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     struct nvmmio_stream *reader = kit_open(scratch.path, 0, NVMMIO_READ_ONLY);
     struct nvmmio_stream_info info;
     const void *view = NULL;
@@ -236,7 +222,7 @@ static void wrong_use_is_refused(void)
     options.flags = NVMMIO_CREATE;
     options.size = (enum nvmmio_size)3;
     check_error(nvmmio_stream_open(scratch.path, &options, &stream), -EINVAL);
-    options.size = size;
+    options.size = kit_size;
     options.medium = NVMMIO_MEDIUM_SIM;
     check_error(nvmmio_stream_open(scratch.path, &options, &stream), -EINVAL);
     options.struct_bytes--;
@@ -244,11 +230,11 @@ static void wrong_use_is_refused(void)
     check(stream == NULL);
     check_text(scratch_list(&scratch), "");
 
-    kit_close(kit_open(scratch.path, size, NVMMIO_CREATE_NEW));
+    kit_close(kit_open(scratch.path, kit_size, NVMMIO_CREATE_NEW));
     options = (struct nvmmio_stream_options)NVMMIO_STREAM_OPTIONS_INIT;
     options.flags = NVMMIO_CREATE | NVMMIO_CREATE_NEW;
     check_error(nvmmio_stream_open(scratch.path, &options, &stream), -EEXIST);
-    stream = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    stream = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     check_error(nvmmio_stream_append(stream, "x", 1), -EROFS);
     check_error(nvmmio_stream_truncate(stream, 0), -EROFS);
     check_error(nvmmio_stream_allocate(stream, 1), -EROFS);
@@ -257,11 +243,10 @@ static void wrong_use_is_refused(void)
     check_ok(nvmmio_stream_close(NULL));
 }
 
-static void options_are_set_from_text(void **state)
+static void options_are_set_from_text(void)
 {
     struct nvmmio_stream_options options = NVMMIO_STREAM_OPTIONS_INIT;
 
-    (void)state;
     check_ok(nvmmio_stream_option_set(&options, "size", "ahead"));
     check_eq(options.size, NVMMIO_SIZE_AHEAD);
     check_ok(nvmmio_stream_option_set(&options, "size", "exact"));
@@ -276,7 +261,7 @@ static void options_are_set_from_text(void **state)
 
 static void counters_tell_what_was_done(void)
 {
-    struct nvmmio_stream *writer = kit_open(scratch.path, size, 0);
+    struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
     struct nvmmio_stream_stats stats;
     struct nvmmio_stream_info info;
 
@@ -292,13 +277,13 @@ static void counters_tell_what_was_done(void)
     check_eq(stats.appended_bytes, 150);
     check_eq(stats.syncs, 1);
     check(stats.fences >= 1);
-    check_eq(stats.grows, size == NVMMIO_SIZE_AHEAD ? 1 : 0);
+    check_eq(stats.grows, kit_size == NVMMIO_SIZE_AHEAD ? 1 : 0);
     check_ok(nvmmio_stream_info(writer, &info));
     check_eq(info.bytes, 150);
-    check_eq(info.size, size);
+    check_eq(info.size, kit_size);
     check_eq(info.read_only, false);
     check_eq(info.poisoned, false);
-    check_eq(info.file_bytes, size == NVMMIO_SIZE_AHEAD ? 2 * MIB : 150);
+    check_eq(info.file_bytes, kit_size == NVMMIO_SIZE_AHEAD ? 2 * MIB : 150);
     check(info.why[0] != '\0');
     kit_close(writer);
 }
@@ -381,8 +366,8 @@ static void threads_append_sync_and_read_at_once(void)
     unsigned count = 0;
     uint64_t bytes = (uint64_t)APPENDERS * crowd.records * RECORD_BYTES;
 
-    crowd.writer = kit_open(scratch.path, size, 0);
-    crowd.reader = kit_open(scratch.path, size, NVMMIO_READ_ONLY);
+    crowd.writer = kit_open(scratch.path, kit_size, 0);
+    crowd.reader = kit_open(scratch.path, kit_size, NVMMIO_READ_ONLY);
     check_eq(pthread_create(&threads[count++], NULL, sync_all_the_time, &crowd), 0);
     check_eq(pthread_create(&threads[count++], NULL, follow, &crowd), 0);
     check_eq(pthread_create(&threads[count++], NULL, follow, &crowd), 0);
@@ -404,7 +389,8 @@ static void *open_and_close(void *argument)
 
     for (uint32_t i = 0; i < crowd->records; i++) {
         const uint32_t who = atomic_fetch_add(&crowd->next, 1);
-        struct nvmmio_stream *stream = kit_open(scratch.path, size, who % 2 ? NVMMIO_READ_ONLY : 0);
+        struct nvmmio_stream *stream =
+            kit_open(scratch.path, kit_size, who % 2 ? NVMMIO_READ_ONLY : 0);
         struct record record = record_of(0, who);
 
         if (who % 2) {
@@ -425,7 +411,7 @@ static void threads_open_and_close_at_once(void)
     struct crowd crowd = {.records = (uint32_t)place_times(100)};
     pthread_t threads[APPENDERS];
 
-    kit_close(kit_open(scratch.path, size, 0));
+    kit_close(kit_open(scratch.path, kit_size, 0));
     for (unsigned i = 0; i < APPENDERS; i++)
         check_eq(pthread_create(&threads[i], NULL, open_and_close, &crowd), 0);
     for (unsigned i = 0; i < APPENDERS; i++)
@@ -435,46 +421,25 @@ static void threads_open_and_close_at_once(void)
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
-#define TESTS                                                                                      \
-    X(what_is_appended_is_read_at_once)                                                            \
-    X(the_size_is_exact_after_close)                                                               \
-    X(a_stream_goes_on_where_it_ended)                                                             \
-    X(an_old_file_is_used_again_from_its_start)                                                    \
-    X(truncation_and_extension)                                                                    \
-    X(allocation_does_not_change_the_size)                                                         \
-    X(handles_share_one_stream)                                                                    \
-    X(a_view_outlives_the_writer)                                                                  \
-    X(wrong_use_is_refused)                                                                        \
-    X(counters_tell_what_was_done)                                                                 \
-    X(threads_append_sync_and_read_at_once)                                                        \
-    X(threads_open_and_close_at_once)
-
-/* Each with both sizes, on an empty directory. */
-#define X(name)                                                                                    \
-    static void name##_test(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        for (unsigned i = 0; i < 2; i++) {                                                         \
-            size = kit_sizes[i];                                                                   \
-            check_note("size %s", kit_size_name(size));                                            \
-            scratch_empty(&scratch);                                                               \
-            name();                                                                                \
-        }                                                                                          \
-        check_note("%s", "");                                                                      \
-    }
-TESTS
-#undef X
-
 static int run(void)
 {
-    const struct CMUnitTest tests[] = {
-#define X(name) {#name, name##_test, setup, teardown, NULL},
-        TESTS
-#undef X
-            cmocka_unit_test_setup_teardown(options_are_set_from_text, setup, teardown),
+    static const struct kit_test tests[] = {
+        KIT_TEST(what_is_appended_is_read_at_once),
+        KIT_TEST(the_size_is_exact_after_close),
+        KIT_TEST(a_stream_goes_on_where_it_ended),
+        KIT_TEST(an_old_file_is_used_again_from_its_start),
+        KIT_TEST(truncation_and_extension),
+        KIT_TEST(allocation_does_not_change_the_size),
+        KIT_TEST(handles_share_one_stream),
+        KIT_TEST(a_view_outlives_the_writer),
+        KIT_TEST(wrong_use_is_refused),
+        KIT_TEST(counters_tell_what_was_done),
+        KIT_TEST(threads_append_sync_and_read_at_once),
+        KIT_TEST(threads_open_and_close_at_once),
+        KIT_TEST(options_are_set_from_text),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return kit_run(&scratch, NULL, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)
