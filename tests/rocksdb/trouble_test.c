@@ -4,37 +4,29 @@
  * disk, a file system that is read-only.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "tests/core/check.h"
 #include "tests/core/child.h"
-#include "tests/core/place.h"
+#include "tests/core/small_disk.h"
 #include "tests/rocksdb/managed.h"
 #include "tests/rocksdb/store.h"
 
-enum { CANNOT_MOUNT = 77 };
-
 static struct scratch scratch;
-static char mount_path[640], path[700], ballast_path[700];
+static struct small_disk disk = {.ext4_mib = 32, .tmpfs_mib = 24};
+static char path[700];
 static uint64_t seed;
 
 static int setup(void **state)
 {
     (void)state;
     scratch_make(&scratch);
-    (void)snprintf(mount_path, sizeof(mount_path), "%s/mnt", scratch.directory);
-    (void)snprintf(path, sizeof(path), "%s/db", mount_path);
-    (void)snprintf(ballast_path, sizeof(ballast_path), "%s/ballast", mount_path);
-    check_eq(mkdir(mount_path, 0755), 0);
+    small_disk_make(&disk, &scratch);
+    (void)snprintf(path, sizeof(path), "%s/db", disk.path);
     return 0;
 }
 
@@ -145,64 +137,6 @@ static void one_process_has_a_database(void **state)
 
 /* ---- A full disk ---- */
 
-static bool mount_ext4(void)
-{
-    char command[4096], output[512];
-    const char *const shell[] = {"/bin/sh", "-c", command, NULL};
-
-    (void)snprintf(command, sizeof command,
-                   "truncate -s 32m '%s/image' && mkfs.ext4 -q -m 0 -F '%s/image' &&"
-                   " mount -o loop '%s/image' '%s' 2>&1",
-                   scratch.directory, scratch.directory, scratch.directory, mount_path);
-    return child_exec(shell, output, sizeof output) == 0;
-}
-
-/* In a child: a small file system in a name space of its own, gone with the child. */
-static void mount_small(void)
-{
-    bool mounted =
-        unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-
-    if (mounted && place_kind() == PLACE_PAGE)
-        mounted = mount_ext4();
-    else if (mounted)
-        mounted = mount("none", mount_path, "tmpfs", 0, "size=24m") == 0;
-    if (!mounted)
-        _exit(CANNOT_MOUNT);
-}
-
-static void run_mounted(child_main *main)
-{
-    struct child child;
-    int result;
-
-    child_start(&child, main, NULL);
-    result = child_wait(&child);
-    if (result == CANNOT_MOUNT) {
-        printf("cannot mount here: not run\n");
-        skip();
-    }
-    check_eq(result, 0);
-}
-
-/* Fill the file system up to `left` bytes. */
-static void ballast_fill(uint64_t left)
-{
-    static char block[4096];
-    struct statvfs status;
-    int fd = open(ballast_path, O_WRONLY | O_CREAT | O_APPEND, 0644);
-
-    check(fd >= 0);
-    for (;;) {
-        check_eq(statvfs(mount_path, &status), 0);
-        if ((uint64_t)status.f_bavail * status.f_frsize <= left ||
-            write(fd, block, sizeof block) != (ssize_t)sizeof block)
-            break;
-    }
-    (void)fsync(fd);
-    close(fd);
-}
-
 /* What outlives the process of a round. */
 struct progress {
     uint64_t random;
@@ -238,7 +172,7 @@ static void fill_once(void *argument)
     progress->written = store_check(&store, progress->written, progress->written + progress->began);
     progress->began = true;
     if (put_until_full(&store, progress, 200)) {
-        ballast_fill(random_below(&progress->random, 1 << 18));
+        small_disk_fill(&disk, random_below(&progress->random, 1 << 18));
         (void)put_until_full(&store, progress, 20000);
     }
     store_close(&store);
@@ -255,7 +189,7 @@ static void fill_again_and_again(void *argument)
     struct progress *progress = child_memory(sizeof *progress);
 
     (void)argument;
-    mount_small();
+    small_disk_mount(&disk);
     progress->random = seed;
     for (int round = 0; round < 12; round++) {
         struct child child;
@@ -264,7 +198,7 @@ static void fill_again_and_again(void *argument)
         child_start(&child, fill_once, progress);
         result = child_wait(&child);
         check(result == 0 || result == -SIGABRT);
-        (void)unlink(ballast_path);
+        small_disk_drop(&disk);
     }
     check(progress->full > 0);
 }
@@ -273,7 +207,7 @@ static void a_full_disk_loses_nothing(void **state)
 {
     (void)state;
     seed = place_seed("a_full_disk_loses_nothing");
-    run_mounted(fill_again_and_again);
+    small_disk_run(fill_again_and_again);
 }
 
 /* ---- A disk that has space again ---- */
@@ -301,17 +235,17 @@ static void run_out_and_resume(bool manager)
 {
     struct managed *managed;
 
-    mount_small();
+    small_disk_mount(&disk);
     managed = managed_open_or_fail("nvmmio://", manager);
     put_all(managed, 1, FIRST);
     check_eq(managed_flush(managed), MANAGED_OK);
-    ballast_fill(1 << 20);
+    small_disk_fill(&disk, 1 << 20);
     put_all(managed, FIRST + 1, SECOND);
     check_eq(managed_flush(managed), MANAGED_NO_SPACE);
     check_eq(managed_put(managed, SECOND + 1), MANAGED_NO_SPACE);
     check(managed_holds(managed, SECOND));
 
-    check_eq(unlink(ballast_path), 0);
+    small_disk_drop(&disk);
     check(managed_wait(managed));
     put_all(managed, SECOND + 1, LAST);
     check_eq(managed_flush(managed), MANAGED_OK);
@@ -337,13 +271,13 @@ static void run_out_without_manager(void *argument)
 static void a_manager_resumes_when_space_returns(void **state)
 {
     (void)state;
-    run_mounted(run_out_with_manager);
+    small_disk_run(run_out_with_manager);
 }
 
 static void a_database_alone_does_too(void **state)
 {
     (void)state;
-    run_mounted(run_out_without_manager);
+    small_disk_run(run_out_without_manager);
 }
 
 /* ---- A file system that is read-only ---- */
@@ -353,18 +287,18 @@ static void open_read_only(void *argument)
     struct store store;
 
     (void)argument;
-    mount_small();
+    small_disk_mount(&disk);
     store_open(&store, path, &plain);
     store_put(&store, 1, true);
     store_close(&store);
-    check_eq(mount("none", mount_path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    small_disk_make_read_only(&disk);
     check_names(store_try_open(&store, path, &plain), "ead-only");
 }
 
 static void a_read_only_file_system_is_named(void **state)
 {
     (void)state;
-    run_mounted(open_read_only);
+    small_disk_run(open_read_only);
 }
 
 static int tests(void)
