@@ -100,7 +100,8 @@ static int home_open(struct nv_process *process, const char *path,
     }
     if (error) {
         home_free(home);
-        return nv_fail(error, "cannot open %s: %s", path, nvmmio_strerror(error));
+        return nv_fail(error, "cannot open %s: %s", path,
+                       error == -EINVAL ? "not an ordinary file" : nvmmio_strerror(error));
     }
     error = os->stat(&home->file, &home->stat);
     if (!error)
