@@ -253,6 +253,13 @@ static void report_mark(struct nv_home *home, const struct nvmmio_mark *mark, co
     nv_text_copy(report->detail, sizeof report->detail, nvmmio_last_error());
 }
 
+/* Neither a log nor a shared page. */
+static bool alone(const struct nv_os *os, const char *page, const char *log)
+{
+    struct nv_file_stat stat;
+    return os->stat_path(os, page, &stat) == -ENOENT && os->stat_path(os, log, &stat) == -ENOENT;
+}
+
 int nv_check(struct nv_process *process, const char *path, const struct nvmmio_options *options,
              struct nvmmio_report *report)
 {
@@ -269,6 +276,12 @@ int nv_check(struct nv_process *process, const char *path, const struct nvmmio_o
         asked.log_dir = options->log_dir;
     asked.flags = NVMMIO_READ_ONLY;
     int error = names_of(os, path, options, &stat, page, log, sizeof page);
+    /* A descriptor that is taken to look into home may have to be kept (nv_home_release). */
+    if (!error && !(options && options->mark) && alone(os, page, log)) {
+        nv_text_copy(report->log_path, sizeof report->log_path, log);
+        report->home_file_bytes = report->home_bytes = stat.bytes;
+        return 0;
+    }
     if (!error) /* through the table: a descriptor of our own would take others' locks with it */
         error = nv_home_acquire(process, path, &asked, &home);
     if (error)

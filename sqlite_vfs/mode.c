@@ -110,12 +110,15 @@ static void mode_clear_leftover(struct nv_database *db)
     if (db->read_only || db->core || db->leftover_sought)
         return;
     db->leftover_sought = true;
-    options.mark = &nv_page1_mark;
     options.timeout_ms = 0;
+    /* Without a mark to look for, home is not opened where there is nothing: its descriptor would
+     * be kept, as closing it takes the unix VFS's locks along. */
     if (nvmmio_check(db->name, &options, &report) == 0 &&
-        (report.state == NVMMIO_STATE_CRASHED || report.leftover) &&
-        nvmmio_recover(db->name, &options, NULL, NULL, NULL) == -EBUSY)
-        db->leftover_sought = false;
+        (report.state == NVMMIO_STATE_CRASHED || report.leftover)) {
+        options.mark = &nv_page1_mark;
+        if (nvmmio_recover(db->name, &options, NULL, NULL, NULL) == -EBUSY)
+            db->leftover_sought = false;
+    }
 }
 
 /* What the files say; needs no lock, and is no more than a guess without one. */

@@ -2,6 +2,7 @@
  * Journal modes, and WAL mode above all: it is delegated to the stock VFS, so
  * stock processes share it (PROTOCOL 6).
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,6 +297,43 @@ static void wal_in_exclusive_locking_mode(void **state)
     stock_reads(scratch.path, 0);
 }
 
+static size_t descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    check(directory != NULL);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+/* The engine keeps the descriptor of a home that it could not lock; it must not take one here. */
+static void many_wal_databases_leave_no_descriptor(void **state)
+{
+    size_t before = 0;
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        char name[16];
+        const char *path;
+        sqlite3 *db;
+
+        (void)snprintf(name, sizeof(name), "db%d", i);
+        path = scratch_file(&scratch, name);
+        db = stock_open(path, NULL);
+        sql_do(db, "PRAGMA journal_mode = wal; CREATE TABLE t(v)");
+        sql_close(db);
+        db = sql_open(path, NULL);
+        sql_do(db, "INSERT INTO t VALUES(1)");
+        sql_close(db);
+        if (i == 1) /* by then there is what is made once */
+            before = descriptors();
+    }
+    check_eq(descriptors(), before);
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +347,7 @@ static int run(void)
         T(rule_6_a_backup_brings_wal_along),
         T(wal_refused_on_demand),
         T(wal_in_exclusive_locking_mode),
+        T(many_wal_databases_leave_no_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
