@@ -130,7 +130,8 @@ struct nv_database {
     int moved_checks;    /* left */
     int64_t moved_at_ns; /* when they were last topped up */
     int last_errno;
-    char *super; /* prepared for this super-journal */
+    char *super;      /* prepared for this super-journal */
+    bool super_named; /* the journal has the name of one, and there is a child, but no prepare */
 
     struct nv_memjournal journal;
     struct nv_knobs knobs;
@@ -186,6 +187,12 @@ int nv_phase_batch(struct nv_database *db, int operation);    /* FCNTL_*_ATOMIC_
 
 /* ---- superjournal.c: one commit over several databases ------------------------------------- */
 
+/* Whether this write to a journal is the end of a super-journal's name. */
+bool nv_super_ends_name(const void *data, int bytes);
+/* The journal has such a name before `end`: make the child. */
+int nv_super_name(struct nv_database *db, int64_t end);
+/* That journal is at its end without a prepare. */
+void nv_super_unname(struct nv_database *db);
 /* Prepare what is staged for the outcome that the file `super` decides. */
 int nv_super_prepare(struct nv_database *db, const char *super);
 /* Is the super-journal gone?  Then commit, else take the transaction back. */

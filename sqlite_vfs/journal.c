@@ -14,6 +14,8 @@
 
 #include "sqlite_vfs/internal.h"
 
+#define NV_JOURNAL_COUNT_BYTES 12 /* of SQLite's rewriting a header with the number of records */
+
 struct nv_journal_file {
     sqlite3_file base;
     struct nv_database *db;
@@ -50,6 +52,16 @@ static int journal_write(sqlite3_file *file, const void *data, int bytes, sqlite
         if (code != SQLITE_OK)
             return code;
     }
+    /* At the beginning: the header of a new transaction, the zeros that end one, or, last before a
+     * sync, the number of records. */
+    if (NV_UNLIKELY(db->super_named) && offset == 0 && bytes != NV_JOURNAL_COUNT_BYTES)
+        nv_super_unname(db);
+    if (NV_UNLIKELY(nv_super_ends_name(data, bytes)) && offset > 0) {
+        int code = nv_super_name(db, offset);
+
+        if (code != SQLITE_OK)
+            return code;
+    }
     return nv_memjournal_write(&db->journal, data, bytes, offset);
 }
 
@@ -63,6 +75,8 @@ static int journal_truncate(sqlite3_file *file, sqlite3_int64 bytes)
         if (code != SQLITE_OK)
             return code;
     }
+    if (NV_UNLIKELY(db->super_named) && bytes == 0)
+        nv_super_unname(db);
     return nv_memjournal_truncate(&db->journal, bytes);
 }
 
@@ -127,6 +141,8 @@ void nv_journal_open(struct nv_database *db, sqlite3_file *file, int flags, int 
     struct nv_journal_file *journal = (struct nv_journal_file *)file;
 
     nv_memjournal_reset(&db->journal);
+    if (NV_UNLIKELY(db->super_named))
+        nv_super_unname(db);
     journal->base.pMethods = &journal_methods;
     journal->db = db;
     if (out_flags)
@@ -144,6 +160,7 @@ int nv_journal_delete(struct nv_database *db, int sync_directory)
             return code;
     }
     nv_memjournal_reset(&db->journal);
+    db->super_named = false;
     if (NV_LIKELY(!db->cold_journal))
         return SQLITE_OK;
     code = base->xDelete(base, db->journal_name, sync_directory);

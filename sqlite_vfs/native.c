@@ -198,9 +198,15 @@ int nv_native_unlock(sqlite3_file *file, int level)
         db->to_wal = false;
     }
     db->synced = false;
+    if (NV_UNLIKELY(db->super_named))
+        nv_super_unname(db);
     db->doubt = false;
     db->pending = false;
     error = nvmmio_unlock(db->core, engine_level(level));
+    if (NV_UNLIKELY(db->super != NULL)) { /* it could not be settled, and is the engine's now */
+        sqlite3_free(db->super);
+        db->super = NULL;
+    }
     nv_level_set(db, level);
     if (NV_UNLIKELY(error) && code == SQLITE_OK)
         code = nv_trouble(db, error, SQLITE_IOERR_UNLOCK, "unlock");

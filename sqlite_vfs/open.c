@@ -74,6 +74,8 @@ int nv_database_close(sqlite3_file *file)
 
         if (db->super)
             (void)nv_super_settle(db);
+        if (db->super_named)
+            nv_super_unname(db);
         error = nvmmio_close(db->core);
         if (error) /* nothing is lost: whoever comes next does what is left */
             (void)nv_trouble(db, error, SQLITE_IOERR_CLOSE, "merge the log");

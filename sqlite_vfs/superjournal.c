@@ -13,6 +13,12 @@
  * the name where SQLite looks for it.  A recovery that finds neither file cannot
  * know, and refuses.
  *
+ * The child is made when SQLite writes the name into the journal in memory, before
+ * it writes a page, and stays until that journal is at its end.  For a commit that
+ * fails then is rolled back file by file; if the first to do so could take the
+ * super-journal along, SQLite would play nothing back from the others: to it, theirs
+ * would be the journals of a commit that happened.
+ *
  * Crash: before the engine's prepare, a cold journal is left, which is swept up
  * later; after it, the engine's recovery decides and removes the child.
  */
@@ -23,6 +29,18 @@
 #include "sqlite_vfs/internal.h"
 
 #define NV_CHILD_HEAD_BYTES 512
+
+static const uint8_t child_magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
+
+bool nv_super_ends_name(const void *data, int bytes)
+{
+    return bytes == sizeof child_magic && memcmp(data, child_magic, sizeof child_magic) == 0;
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
 
 static void put32(uint8_t *at, uint32_t value)
 {
@@ -40,7 +58,6 @@ static int super_look(const char *super)
 
 static int child_fill(sqlite3_file *file, const char *super)
 {
-    static const uint8_t magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
     size_t length = strlen(super);
     size_t bytes = NV_CHILD_HEAD_BYTES + 4 + length + 16;
     uint8_t *child = sqlite3_malloc64(bytes);
@@ -60,7 +77,7 @@ static int child_fill(sqlite3_file *file, const char *super)
     }
     put32(at, (uint32_t)length);
     put32(at + 4, (uint32_t)sum);
-    memcpy(at + 8, magic, sizeof magic);
+    memcpy(at + 8, child_magic, sizeof child_magic);
     code = file->pMethods->xTruncate(file, 0);
     if (code == SQLITE_OK)
         code = file->pMethods->xWrite(file, child, (int)bytes, 0);
@@ -101,6 +118,43 @@ static void child_remove(struct nv_database *db)
         db->cold_journal = false;
 }
 
+int nv_super_name(struct nv_database *db, int64_t end)
+{
+    uint8_t tail[8]; /* length and sum of the name before them */
+    char *super = NULL;
+    int64_t length;
+    int code = SQLITE_CORRUPT;
+
+    if (end > (int64_t)sizeof tail)
+        code = nv_memjournal_read(&db->journal, tail, sizeof tail, end - (int64_t)sizeof tail);
+    if (code != SQLITE_OK)
+        return code;
+    length = get32(tail);
+    if (length == 0 || length > end - (int64_t)sizeof tail)
+        return SQLITE_CORRUPT;
+    super = sqlite3_malloc64((sqlite3_uint64)length + 1);
+    if (!super)
+        return SQLITE_IOERR_NOMEM;
+    super[length] = '\0';
+    code =
+        nv_memjournal_read(&db->journal, super, (int)length, end - (int64_t)sizeof tail - length);
+    if (code == SQLITE_OK)
+        code = child_make(db, super);
+    db->super_named = db->cold_journal;
+    if (code != SQLITE_OK)
+        nv_trouble_say(code, "%s: cannot write the child journal of a commit over several files",
+                       db->journal_name);
+    sqlite3_free(super);
+    return code;
+}
+
+void nv_super_unname(struct nv_database *db)
+{
+    if (db->cold_journal)
+        child_remove(db);
+    db->super_named = false;
+}
+
 int nv_super_prepare(struct nv_database *db, const char *super)
 {
     char *copy = sqlite3_mprintf("%s", super);
@@ -109,7 +163,7 @@ int nv_super_prepare(struct nv_database *db, const char *super)
 
     if (!copy)
         return SQLITE_IOERR_NOMEM;
-    code = child_make(db, super);
+    code = db->super_named ? SQLITE_OK : child_make(db, super);
     if (code != SQLITE_OK) {
         nv_trouble_say(code, "%s: cannot write the child journal of a commit over several files",
                        db->journal_name);
@@ -121,9 +175,10 @@ int nv_super_prepare(struct nv_database *db, const char *super)
         goto out;
     }
     db->super = copy;
+    db->super_named = false; /* the child is the engine's now */
     return SQLITE_OK;
 out:
-    if (db->cold_journal)
+    if (db->cold_journal && !db->super_named)
         child_remove(db);
     sqlite3_free(copy);
     return code;
