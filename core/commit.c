@@ -281,6 +281,28 @@ int nv_commit_drop(struct nvmmio *handle)
     return error;
 }
 
+/* The other files may have gone, or may go, another way: only recovery can tell. */
+static int leave_to_recovery(struct nvmmio *handle, const char *what, int error)
+{
+    atomic_store(&handle->home->share.shared->health, NV_HEALTH_NO_ACCESS);
+    handle->barred = true;
+    finish(handle);
+    return nv_fail(-EIO,
+                   "the outcome of a transaction over several files could not be %s %s (%s); close "
+                   "it everywhere and open it again to recover",
+                   what, handle->home->path, nvmmio_strerror(error));
+}
+
+int nv_commit_abandon(struct nvmmio *handle)
+{
+    if (handle->stage != NVMMIO_PREPARED)
+        return nv_commit_drop(handle);
+    int there = nv_os_exists(handle->home->file.os, handle->super);
+    if (there < 0)
+        return leave_to_recovery(handle, "found out for", there);
+    return nv_commit_resolve(handle, there == 0);
+}
+
 static void remove_child(struct nvmmio *handle)
 {
     const struct nv_os *os = handle->home->file.os;
@@ -305,15 +327,8 @@ int nv_commit_resolve(struct nvmmio *handle, bool commit)
     if (!error)
         error = nv_medium_fence(&handle->home->log.medium);
     if (error) {
-        /* The other files may have gone the other way: only recovery can tell. */
-        atomic_store(&shared->health, NV_HEALTH_NO_ACCESS);
-        handle->barred = true;
         handle->overlay.size = size;
-        finish(handle);
-        return nv_fail(-EIO,
-                       "the outcome of a transaction over several files could not be written "
-                       "to the log of %s; close it everywhere and open it again to recover",
-                       handle->home->path);
+        return leave_to_recovery(handle, "written to the log of", error);
     }
     shared->log_durable = handle->sealed.seq;
     handle->sealed.line_count = prepared.line_count;

@@ -76,6 +76,9 @@ int nv_commit_unseal(struct nvmmio *handle);
 int nv_commit_resolve(struct nvmmio *handle, bool commit);
 /* Drop what is staged or sealed; the locks stay. */
 int nv_commit_drop(struct nvmmio *handle);
+/* The same for one who goes without a word: a prepared transaction goes as recovery would decide.
+ */
+int nv_commit_abandon(struct nvmmio *handle);
 
 /* ---- seal.c ------------------------------------------------------------------------------ */
 

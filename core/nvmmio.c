@@ -116,7 +116,7 @@ int nvmmio_close(struct nvmmio *handle)
         if (handle->stage == NVMMIO_SEALED)
             error = nvmmio_commit(handle);
         else if (handle->stage != NVMMIO_CLEAN)
-            error = nv_commit_drop(handle);
+            error = nv_commit_abandon(handle);
         nv_lock_lower(handle, NV_LEVEL_NONE);
         nv_share_slot_free(&handle->home->share, handle->slot);
         int left = nv_home_leave(handle->home, handle->timeout_ms);
@@ -166,7 +166,7 @@ int nvmmio_unlock(struct nvmmio *handle, enum nvmmio_lock lock)
     if (handle->stage == NVMMIO_SEALED)
         error = nvmmio_apply(handle);
     else if (handle->stage != NVMMIO_CLEAN)
-        error = nv_commit_drop(handle);
+        error = nv_commit_abandon(handle);
     enum nv_level level = level_of(lock);
     if (nv_lock_level(handle) > level)
         nv_lock_lower(handle, level);

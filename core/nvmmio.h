@@ -141,6 +141,7 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_open(const char *path, const struct nvmmio_
 
 /*
  * Drop what is staged, give up all locks, and free the handle, also on failure.
+ * (What is prepared goes as after a crash: by its super file.)
  * The last one to close a file makes it an ordinary file again: exact size, no
  * log.  A failure to do so (-EIO, -ENOSPC, -EBUSY) loses nothing: the log stays,
  * and the next open finishes the work.
@@ -235,7 +236,8 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_lock(struct nvmmio *handle, enum nvmmio_loc
 
 /*
  * Lower the lock to `level` (UNLOCKED or SHARED).  A sealed transaction is
- * applied first; anything else that is staged is dropped.
+ * applied first, a prepared one goes by its super file, as after a crash, and
+ * anything else that is staged is dropped.
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_unlock(struct nvmmio *handle, enum nvmmio_lock level);
 

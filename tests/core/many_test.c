@@ -306,6 +306,38 @@ static void a_prepared_transaction_is_resolved(void **state)
     engine_check_plain(scratch.path);
 }
 
+/* An unlock and a close go by the super file, as a recovery would; they do not roll back what the
+ * other files have committed. */
+static void a_prepared_transaction_that_is_left(void **state)
+{
+    const char *super = scratch_file(&scratch, "super");
+    struct nvmmio *handle = engine_open(scratch.path);
+
+    (void)state;
+    engine_fill(handle, 0, 10, 1);
+    check_ok(nvmmio_sync(handle));
+    for (int i = 0; i < 4; i++) {
+        bool gone = i % 2 == 0, closes = i / 2 == 0;
+        uint8_t byte = (uint8_t)(i + 2);
+
+        touch(super);
+        engine_fill(handle, 0, 10, byte);
+        check_ok(nvmmio_prepare(handle, super, NULL));
+        if (gone)
+            check_eq(unlink(super), 0);
+        if (closes) {
+            engine_close(handle);
+            engine_check_plain(scratch.path);
+            handle = engine_open(scratch.path);
+        } else {
+            check_ok(nvmmio_unlock(handle, NVMMIO_UNLOCKED));
+        }
+        engine_check_fill(handle, 0, 10, gone ? byte : (uint8_t)(byte - 1));
+    }
+    engine_close(handle);
+    engine_check_plain(scratch.path);
+}
+
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +350,7 @@ static int run(void)
         T(a_super_that_is_gone_commits),
         T(both_gone_is_refused),
         T(a_prepared_transaction_is_resolved),
+        T(a_prepared_transaction_that_is_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
