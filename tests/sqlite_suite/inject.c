@@ -7,7 +7,7 @@
  * included.  One fails when its turn has come and when it is made for a method
  * of a file of the extension, but not by os_unix.c, which counts for itself.  In
  * a method that can report an error, the error is a hard one, as the suite calls
- * it; in xClose and xUnlock, which cannot, a benign one.
+ * it; in xClose and xUnlock, which cannot, and in a hint, a benign one.
  *
  * The suite also counts, in os_unix.c, how often a file was synced; that is counted
  * here for the files of the extension.  And it moves the bytes on which SQLite locks:
@@ -212,8 +212,9 @@ METHOD(file_truncate, xTruncate, HARD, (sqlite3_file * file, sqlite3_int64 bytes
 METHOD(file_size, xFileSize, HARD, (sqlite3_file * file, sqlite3_int64 *bytes), (file, bytes))
 METHOD(file_lock, xLock, HARD, (sqlite3_file * file, int level), (file, level))
 METHOD(file_unlock, xUnlock, BENIGN, (sqlite3_file * file, int level), (file, level))
-METHOD(file_control, xFileControl, HARD, (sqlite3_file * file, int op, void *argument),
-       (file, op, argument))
+/* SQLite does not ask how a hint was taken: os_unix.c makes errors there benign too. */
+METHOD(file_control, xFileControl, op == SQLITE_FCNTL_SIZE_HINT ? BENIGN : HARD,
+       (sqlite3_file * file, int op, void *argument), (file, op, argument))
 METHOD(file_close, xClose, BENIGN, (sqlite3_file * file), (file))
 
 static int file_sync(sqlite3_file *file, int flags)
