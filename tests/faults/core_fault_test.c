@@ -283,9 +283,9 @@ static void rename_and_back(struct life *life)
         return;
     (void)told("check", nvmmio_check(life->path, NULL, &report));
     (void)told("rename", nvmmio_rename(life->path, other));
-    if (access(life->path, F_OK) != 0)
+    if (!file_exists(life->path))
         (void)told("rename", nvmmio_rename(other, life->path));
-    if (access(life->path, F_OK) != 0)
+    if (!file_exists(life->path))
         stopped = true; /* without a failure it will come back */
 }
 
@@ -360,7 +360,7 @@ static void verify(void)
 {
     bool many = stopped && !lives[0].doubt && !lives[1].doubt;
 
-    if (access(lives[0].path, F_OK) != 0 && access(scratch_file(&scratch, "other"), F_OK) == 0)
+    if (!file_exists(lives[0].path) && file_exists(scratch_file(&scratch, "other")))
         check_ok(nvmmio_rename(scratch_file(&scratch, "other"), lives[0].path));
     uint64_t first = find(&lives[0]);
     uint64_t second = find(&lives[1]);

@@ -62,6 +62,11 @@ const char *inject_where(void)
     return atomic_load(&inject.where);
 }
 
+bool inject_hit(void)
+{
+    return atomic_load(&inject.hit);
+}
+
 void inject_pause(void)
 {
     paused++;
@@ -102,6 +107,11 @@ static bool fails(enum inject_kind kind, const char *function, int error)
 bool inject_memory(const char *function)
 {
     return due(INJECT_MEMORY, function);
+}
+
+void inject_count(int allocations)
+{
+    atomic_fetch_add(&inject.allocations, allocations);
 }
 
 static bool io(const char *function)
@@ -250,6 +260,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 
 int __real_open(const char *path, int flags, mode_t mode);
 int __real_close(int fd);
+int __real_access(const char *path, int mode);
 int __real_unlink(const char *path);
 int __real_rename(const char *from, const char *to);
 char *__real_realpath(const char *path, char *out);
@@ -257,6 +268,7 @@ ssize_t __real_readlink(const char *path, char *out, size_t bytes);
 int __real_statx(int directory, const char *path, int flags, unsigned mask, struct statx *out);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_close(int fd);
+int __wrap_access(const char *path, int mode);
 int __wrap_unlink(const char *path);
 int __wrap_rename(const char *from, const char *to);
 char *__wrap_realpath(const char *path, char *out);
@@ -287,6 +299,11 @@ int __wrap_close(int fd)
     if (result == 0)
         atomic_fetch_sub(&inject.descriptors, 1);
     return result;
+}
+
+int __wrap_access(const char *path, int mode)
+{
+    return io("access") ? -1 : __real_access(path, mode);
 }
 
 int __wrap_unlink(const char *path)
@@ -338,7 +355,8 @@ int __wrap_fcntl(int fd, int command, ...)
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
     /* An unlock does not fail, and who cannot unlock can only close. */
-    bool lock = command == F_OFD_SETLK || command == F_OFD_GETLK;
+    bool lock = command == F_OFD_SETLK || command == F_OFD_GETLK || command == F_SETLK ||
+                command == F_GETLK;
     bool unlock = lock && ((const struct flock *)argument)->l_type == F_UNLCK;
     if (lock && !unlock && io("fcntl"))
         return -1;

@@ -33,6 +33,8 @@ void inject_begin(enum inject_kind kind, uint64_t n, bool lasting);
 bool inject_end(void);
 /* The name of the function that failed first. */
 const char *inject_where(void);
+/* Whether there was a failure since inject_begin. */
+bool inject_hit(void);
 
 /* Calls of this thread do not count until the same number of resumes. */
 void inject_pause(void);
@@ -40,6 +42,8 @@ void inject_resume(void);
 
 /* For allocators that do not go by malloc: whether this call is to fail. */
 bool inject_memory(const char *function);
+/* What they have given, or (-1) got back, counts as held. */
+void inject_count(int allocations);
 
 struct inject_held {
     int64_t allocations, descriptors, mappings;

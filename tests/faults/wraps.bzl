@@ -1,6 +1,7 @@
 """The functions of libc in whose place inject.c is linked."""
 
 _WRAPS = [
+    "access",
     "aligned_alloc",
     "asprintf",
     "calloc",

@@ -35,7 +35,7 @@ void sql_load(void)
     sqlite3 *db;
     char *message = NULL;
 
-    if (sql_loaded || !sql_on_nvmmio())
+    if (sql_loaded || !sql_on_nvmmio() || sqlite3_vfs_find("nvmmio")) /* or it is linked in */
         return;
     check_eq(sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE, "unix"), SQLITE_OK);
     check_eq(sqlite3_enable_load_extension(db, 1), SQLITE_OK);
