@@ -33,7 +33,11 @@ int nvmmio_suite_init(const char *unused)
     (void)unused;
     if (!name || !extension)
         give_up("environment", "NVMMIO_SUITE_VFS and NVMMIO_SUITE_EXTENSION are not set");
-    if (*extension) {
+    /* It is there for good once it is loaded; and tests make memory fail in here. */
+    vfs = *extension ? sqlite3_vfs_find(name) : NULL;
+    if (vfs) {
+        sqlite3_vfs_register(vfs, 1);
+    } else if (*extension) {
         if (sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE, "unix") != SQLITE_OK ||
             sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL) != SQLITE_OK)
             give_up("cannot open a database in memory", sqlite3_errmsg(db));
