@@ -312,6 +312,65 @@ static void the_bytes_on_the_disk(void **state)
     twin_shut(&twin);
 }
 
+/* A header of an older SQLite, or of a newer one: used or refused as stock SQLite does. */
+static void other_file_formats(void **state)
+{
+    static const struct {
+        long at;
+        int value;
+    } fields[] = {{47, 1}, {47, 2}, {47, 3}, {47, 5}, {18, 3}, {19, 3}, {21, 65}};
+    static const char *const uses[] = {
+        "SELECT count(*), max(v) FROM t",
+        "INSERT INTO t(v) VALUES(3)",
+        "ALTER TABLE t ADD COLUMN w DEFAULT 7",
+        "CREATE INDEX i ON t(v DESC); SELECT v FROM t ORDER BY v DESC",
+        "UPDATE t SET v = w WHERE id = 1",
+        "VACUUM",
+    };
+    struct scratch scratch;
+    const char *path, *other;
+
+    (void)state;
+    scratch_make(&scratch);
+    path = scratch_file(&scratch, "ours");
+    other = scratch_file(&scratch, "stock");
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        sqlite3 *ours, *stock;
+        FILE *file;
+
+        check_note("byte %ld is %d", fields[i].at, fields[i].value);
+        scratch_empty(&scratch);
+        stock = stock_open(path, NULL);
+        sql_do(stock, "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES(1), (2)");
+        sql_close(stock);
+        file = fopen(path, "r+");
+        check(file != NULL && fseek(file, fields[i].at, SEEK_SET) == 0);
+        check_eq(fputc(fields[i].value, file), fields[i].value);
+        check_eq(fclose(file), 0);
+        file_copy(path, other);
+        ours = sql_open(path, NULL);
+        stock = stock_open(other, NULL);
+        for (size_t use = 0; use < sizeof(uses) / sizeof(uses[0]); use++) {
+            int want = sql_try(stock, "%s", uses[use]);
+            int got = sql_try(ours, "%s", uses[use]);
+
+            if (got != want)
+                check_fail("\"%s\": %d, not %d", uses[use], got, want);
+        }
+        if (sql_try(stock, "SELECT * FROM t") == SQLITE_OK)
+            check(sql_digest(ours) == sql_digest(stock));
+        sql_close(ours);
+        sql_close(stock);
+        check_ordinary(path);
+        check_eq(sql_open_try(path, NULL, SQLITE_OPEN_READWRITE, &ours), SQLITE_OK);
+        stock = stock_open(other, NULL);
+        check_eq(sql_try(ours, "SELECT * FROM t"), sql_try(stock, "SELECT * FROM t"));
+        sql_close(ours);
+        sql_close(stock);
+    }
+    scratch_remove(&scratch);
+}
+
 static void a_long_random_program(void **state)
 {
     uint64_t random = place_seed(__func__);
@@ -345,6 +404,7 @@ static int run(void)
         T(blobs_written_in_place),
         T(an_empty_database),
         T(the_bytes_on_the_disk),
+        cmocka_unit_test(other_file_formats),
         T(a_long_random_program),
     };
 
