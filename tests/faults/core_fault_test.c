@@ -17,6 +17,7 @@
 #include "tests/core/child.h"
 #include "tests/core/engine.h"
 #include "tests/core/place.h"
+#include "tests/faults/fast_disk.h"
 #include "tests/faults/inject.h"
 
 #define FILES 2
@@ -42,7 +43,7 @@ static bool stopped; /* a commit over several files is in doubt: the end of this
 static int setup(void **state)
 {
     (void)state;
-    scratch_make(&scratch);
+    fast_disk_scratch(&scratch);
     return 0;
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "sqlite_vfs/nvmmio_vfs.h"
+#include "tests/faults/fast_disk.h"
 #include "tests/faults/inject.h"
 #include "tests/faults/inject_sqlite.h"
 #include "tests/faults/sql_life.h"
@@ -24,7 +25,7 @@
 static int setup(void **state)
 {
     (void)state;
-    scratch_make(&life_scratch);
+    fast_disk_scratch(&life_scratch);
     return 0;
 }
 
