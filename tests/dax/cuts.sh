@@ -14,8 +14,8 @@ below()
 # a directory of a round of its own.
 part_cuts()
 {
-    local base=$logs/$fs-cuts round=0 writes=0 recoveries=0 others=0 tries=0 phase
-    local want_recoveries=$(((cuts + 2) / 3)) said folder crashed more begin took=0
+    local base=$logs/$fs-cuts round=0 writes=0 recoveries=0 openings=0 others=0 tries=0 phase
+    local want_recoveries=$(((cuts + 2) / 3)) said folder crashed more begin took=0 awaited
     mkdir -p "$base"
     image_new
     begin_round
@@ -24,8 +24,11 @@ part_cuts()
         tries=$((tries + 1)) begin=$(milliseconds)
         said=$(wc -l <"$folder/said")
         if ((recoveries < want_recoveries && writes > recoveries * 2)); then
+            below 3
+            awaited=recovering
+            ((drawn || openings * 2 >= want_recoveries)) || awaited=opening
             below 400
-            cut_at recovering 0 "$drawn"
+            cut_at $awaited 0 "$drawn"
         else
             below 80
             cut_at writing "$drawn" "$((drawn % 4 ? drawn * 7 % 300 : drawn * 37))"
@@ -43,9 +46,10 @@ part_cuts()
         case $phase in
         writing) writes=$((writes + 1)) ;;
         recovering) recoveries=$((recoveries + 1)) ;;
+        verifying) openings=$((openings + 1)) ;;
         *) others=$((others + 1)) ;;
         esac
-        if [ "$phase" = writing ] && below 4 && [ "$drawn" -eq 0 ]; then
+        if [ "$phase" = writing ] && below 8 && [ "$drawn" -eq 0 ]; then
             final_verify || return
             round=$((round + 1))
             begin_round
@@ -53,7 +57,7 @@ part_cuts()
     done
     final_verify || return
     crashed=$(cat "$base"/*/said | grep -c ' state .* crashed ')
-    good "$writes cuts while writing, $recoveries while recovering, $others in between on $fs; lost: 0"
+    good "$writes cuts while writing, $recoveries while recovering, $openings while opening and reading, $others in between on $fs; lost: 0"
     printf '    %d.%d s a cut; transactions acknowledged %d; files that had to be recovered %d; ended with one more than acknowledged %d; killed and started anew %d times; left lying: %d super-journals, %d cold journals; seed %s\n' \
         $((took / tries / 1000)) $((took / tries / 100 % 10)) \
         "$(awk '{ n[FILENAME] = $1 } END { for (f in n) s += n[f]; print s + 0 }' "$base"/*/{core,sql,grow})" \
@@ -176,17 +180,20 @@ ended()
 # Start the writer, and cut its power:
 #   cut_at writing N MS      when N transactions more are acknowledged, and then after MS
 #   cut_at recovering 0 MS   MS after it began to recover; as above, with N = 20, if it does not
+#   cut_at opening 0 MS      the same, but those who open the files recover them
 # The cut is a SIGKILL of the virtual machine.  0: it was cut; else it ended by itself, with
 # its status.
 cut_at()
 {
     local awaited=$1 more=$2 delay=$3 from vm_pid said way=tool until=$((SECONDS + 300))
-    if [ "$awaited" = writing ]; then
+    case $awaited in
+    writing)
         below 2
         [ "$drawn" -eq 0 ] || way=open
-    else
-        more=20
-    fi
+        ;;
+    recovering) more=20 ;;
+    opening) more=20 way=open ;;
+    esac
     from=$(acknowledged)
     start $way live
     until hit; do
@@ -211,6 +218,7 @@ hit()
     case $phases in
     *writing*) (($(acknowledged) >= from + more)) ;;
     *recovering*) [ "$awaited" = recovering ] ;;
+    *verifying*) [ "$awaited" = opening ] ;;
     *) false ;;
     esac
 }
