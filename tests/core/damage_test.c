@@ -16,7 +16,6 @@
 
 #define COMMITS 9
 
-static struct scratch scratch;
 static char log_path[700], share_path[700];
 
 static int setup(void **state)
@@ -25,13 +24,6 @@ static int setup(void **state)
     scratch_make(&scratch);
     (void)snprintf(log_path, sizeof(log_path), "%s-nvmmio", scratch.path);
     (void)snprintf(share_path, sizeof(share_path), "%s-nvmmio-shm", scratch.path);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -362,7 +354,7 @@ static void a_shared_page_that_is_gone(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(any_byte_of_the_log_flipped),
         T(any_byte_of_the_shared_page_flipped),
         T(a_log_cut_anywhere),

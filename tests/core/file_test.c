@@ -12,22 +12,6 @@
 #include "tests/core/engine.h"
 #include "tests/core/place.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void a_new_file_is_made_and_left_ordinary(void **state)
 {
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
@@ -434,7 +418,7 @@ static void stage_tells_where_a_transaction_is(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_new_file_is_made_and_left_ordinary),
         T(open_fails_as_open_does),
         T(options_out_of_range_are_refused),

@@ -17,8 +17,6 @@
 #include "tests/core/engine.h"
 #include "tests/core/place.h"
 
-static struct scratch scratch;
-
 static int setup(void **state)
 {
     struct nvmmio *handle;
@@ -29,13 +27,6 @@ static int setup(void **state)
     engine_fill(handle, 0, 10000, 'a');
     check_ok(nvmmio_sync(handle));
     engine_close(handle);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -286,7 +277,7 @@ static void an_exec_is_a_death(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(a_child_is_refused),
         T(a_child_opens_the_file_again),
         T(a_child_that_ends_takes_no_lock_along),

@@ -10,22 +10,6 @@
 #include "tests/core/engine.h"
 #include "tests/core/place.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 /* Leave a crashed file: `commits` commits of one byte each, at offset 0, then death. */
 static void write_and_die(void *argument)
 {
@@ -390,7 +374,7 @@ static void every_error_has_words(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(info_says_what_survives),
         T(a_medium_that_cannot_be_is_refused),
         T(statistics_count),

@@ -19,8 +19,6 @@
 #include "tests/core/place.h"
 #include "tests/core/trace.h"
 
-static struct scratch scratch;
-
 /* What the children tell in memory, which survives them. */
 static struct {
     _Atomic uint64_t acknowledged;
@@ -38,13 +36,6 @@ static int setup(void **state)
     shared = child_memory(sizeof(*shared));
     shared->commits = 6;
     shared->write_bytes_max = 5000;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -412,7 +403,7 @@ static void all_killed_at_once(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(killed_before_every_system_call),
         T(killed_before_any_instruction_of_a_commit),
         T(killed_before_every_system_call_of_a_recovery),

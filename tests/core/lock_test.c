@@ -14,8 +14,6 @@
 
 #define ACTORS 4
 
-static struct scratch scratch;
-
 /* One user of the file: a handle here, or a child that does what it is told. */
 struct actor {
     bool remote;
@@ -34,13 +32,6 @@ static int setup(void **state)
     engine_fill(handle, 0, 10000, 'a');
     check_ok(nvmmio_sync(handle));
     engine_close(handle);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -348,7 +339,7 @@ static void a_deferred_open_joins_at_the_first_lock(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(shared_is_for_many),
         T(reserved_is_for_one_beside_readers),
         T(exclusive_is_for_one_alone),

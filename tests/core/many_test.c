@@ -18,7 +18,6 @@
 
 #define FILES 3
 
-static struct scratch scratch;
 static _Atomic uint64_t *acknowledged;
 
 static int setup(void **state)
@@ -26,13 +25,6 @@ static int setup(void **state)
     (void)state;
     scratch_make(&scratch);
     acknowledged = child_memory(sizeof(*acknowledged));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -341,7 +333,7 @@ static void a_prepared_transaction_that_is_left(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(many_commit_as_one),
         T(many_commit_as_one_whenever_one_dies),
         T(many_of_none_and_of_one),

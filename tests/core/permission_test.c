@@ -16,22 +16,6 @@
 
 #define NOBODY 65534
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void become_nobody(void)
 {
     check_eq(setgroups(0, NULL), 0);
@@ -189,7 +173,7 @@ static void sidecars_take_homes_owner_and_mode(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_file_of_somebody_else),
         T(a_file_that_may_only_be_read),
         T(a_directory_that_may_not_be_written),

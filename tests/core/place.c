@@ -193,6 +193,22 @@ static int remove_entry(const char *path, const struct stat *stat, int type, str
     return walk->level == 0 ? 0 : remove(path);
 }
 
+struct scratch scratch;
+
+int scratch_setup(void **state)
+{
+    (void)state;
+    scratch_make(&scratch);
+    return 0;
+}
+
+int scratch_teardown(void **state)
+{
+    (void)state;
+    scratch_remove(&scratch);
+    return 0;
+}
+
 void scratch_empty(struct scratch *scratch)
 {
     (void)nftw(scratch->directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);

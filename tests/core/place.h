@@ -57,6 +57,11 @@ struct scratch {
     char path[600]; /* <directory>/db */
 };
 
+/* That of the test under way, for programs that need no more than one. */
+extern struct scratch scratch;
+int scratch_setup(void **state); /* cmocka's; a set-up that does more calls scratch_make */
+int scratch_teardown(void **state);
+
 void scratch_make(struct scratch *scratch);
 /* The same in a given directory. */
 void scratch_make_in(struct scratch *scratch, const char *root);

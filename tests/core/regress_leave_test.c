@@ -20,22 +20,6 @@
 
 #define CHILDREN 100
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static pthread_barrier_t barrier;
 
 static void *ask_for_process(void *out)
@@ -218,7 +202,7 @@ static void the_flusher_takes_no_signals(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_child_is_one_process),
         T(a_right_to_write_that_comes_later),
         T(a_close_holds_up_nobody_else),

@@ -19,7 +19,6 @@
 #include "tests/core/place.h"
 #include "tests/core/rig.h"
 
-static struct scratch scratch;
 static bool armed; /* in a child: what is tampered with goes wrong from now on */
 
 static int setup(void **state)
@@ -27,13 +26,6 @@ static int setup(void **state)
     (void)state;
     scratch_make(&scratch);
     armed = false;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -399,7 +391,7 @@ static void a_half_applied_commit_is_not_read(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(a_clean_close_after_the_writers_death),
         T(a_clean_close_after_a_death_before_the_first_record),
         T(an_open_between_the_steps_of_the_last_close),

@@ -15,22 +15,6 @@
 #include "tests/core/place.h"
 #include "tests/core/rig.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void commit_fill(struct nvmmio *handle, uint64_t offset, uint64_t bytes, uint8_t value)
 {
     engine_fill(handle, offset, bytes, value);
@@ -241,7 +225,7 @@ static void a_log_without_records_under_another_file(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(an_emptied_log_comes_back),
         T(an_emptied_log_comes_back_to_another_file),
         T(what_may_not_come_back),

@@ -17,22 +17,6 @@
 
 #define BIG ((uint64_t)600000) /* a transaction that only the overflow segment can take */
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void commit_fill(struct nvmmio *handle, uint64_t offset, uint64_t bytes, uint8_t value)
 {
     engine_fill(handle, offset, bytes, value);
@@ -389,7 +373,7 @@ static void the_header_of_another_process_is_made_durable_first(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_log_that_another_process_has_cut_grows_again),
         T(death_after_the_log_was_cut),
         T(death_while_a_segment_is_begun_again),

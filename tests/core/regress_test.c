@@ -15,22 +15,6 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 /* Let `main` run in a child up to its parent_send('k'), then kill it. */
 static void run_and_kill(child_main *main, void *argument)
 {
@@ -366,7 +350,7 @@ static void a_descriptor_above_1024(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_block_rewritten_within_one_transaction),
         T(writes_that_cross_blocks_return_what_was_asked),
         T(a_file_that_starts_empty_and_grows_past_2_mib),

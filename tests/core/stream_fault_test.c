@@ -19,7 +19,6 @@
 #define MIB ((uint64_t)1 << 20)
 #define SEED 3
 
-static struct scratch scratch;
 static struct nv_os os;
 static struct nv_process *process;
 
@@ -460,7 +459,7 @@ static int run(void)
         KIT_TEST(a_copied_size_block_counts_for_nothing),
     };
 
-    return kit_run(&scratch, begin, tests, sizeof(tests) / sizeof(tests[0]));
+    return kit_run(begin, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)

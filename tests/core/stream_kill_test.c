@@ -19,8 +19,6 @@
 
 #define MIB ((size_t)1 << 20)
 
-static struct scratch scratch;
-
 /* What the child tells in memory, which survives it: the stream has `low` to `high` bytes. */
 static struct {
     _Atomic uint64_t low, high;
@@ -428,7 +426,7 @@ static int run(void)
     };
 
     shared = child_memory(sizeof(*shared));
-    return kit_run(&scratch, restart, tests, sizeof(tests) / sizeof(tests[0]));
+    return kit_run(restart, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)

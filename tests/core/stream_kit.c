@@ -14,22 +14,7 @@ const char *kit_size_name(enum nvmmio_size size)
     return size == NVMMIO_SIZE_EXACT ? "exact" : size == NVMMIO_SIZE_AHEAD ? "ahead" : "auto";
 }
 
-static struct scratch *kit_scratch;
 static void (*kit_begin)(void);
-
-static int make_scratch(void **state)
-{
-    (void)state;
-    scratch_make(kit_scratch);
-    return 0;
-}
-
-static int remove_scratch(void **state)
-{
-    (void)state;
-    scratch_remove(kit_scratch);
-    return 0;
-}
 
 static void run_with_both(void **state)
 {
@@ -39,7 +24,7 @@ static void run_with_both(void **state)
     for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         kit_size = sizes[i];
         check_note("size %s", kit_size_name(kit_size));
-        scratch_empty(kit_scratch);
+        scratch_empty(&scratch);
         if (kit_begin)
             kit_begin();
         test->run();
@@ -47,17 +32,15 @@ static void run_with_both(void **state)
     check_note("%s", "");
 }
 
-int kit_run(struct scratch *scratch, void (*begin)(void), const struct kit_test *tests,
-            size_t count)
+int kit_run(void (*begin)(void), const struct kit_test *tests, size_t count)
 {
     struct CMUnitTest *group = calloc(count, sizeof(*group));
     int result;
 
     check(group != NULL);
     for (size_t i = 0; i < count; i++)
-        group[i] = (struct CMUnitTest){tests[i].name, run_with_both, make_scratch, remove_scratch,
-                                       (void *)(uintptr_t)&tests[i]};
-    kit_scratch = scratch;
+        group[i] = (struct CMUnitTest){tests[i].name, run_with_both, scratch_setup,
+                                       scratch_teardown, (void *)(uintptr_t)&tests[i]};
     kit_begin = begin;
     result = _cmocka_run_group_tests("streams", group, count, NULL, NULL);
     free(group);

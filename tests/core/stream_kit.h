@@ -24,10 +24,9 @@ struct kit_test {
 #name, name                                                                                \
     }
 
-/* Run each test with either size, on an empty directory and after `begin` (or NULL): the result of
- * the cmocka group. */
-int kit_run(struct scratch *scratch, void (*begin)(void), const struct kit_test *tests,
-            size_t count);
+/* Run each test with either size, each time in an empty `scratch` and after `begin` (or NULL): the
+ * result of the cmocka group. */
+int kit_run(void (*begin)(void), const struct kit_test *tests, size_t count);
 
 /* flags as in nvmmio_stream_options; CREATE is added unless it is for reading. */
 struct nvmmio_stream *kit_open(const char *path, enum nvmmio_size size, uint32_t flags);

@@ -14,8 +14,6 @@
 
 #define MIB ((size_t)1 << 20)
 
-static struct scratch scratch;
-
 static void what_is_appended_is_read_at_once(void)
 {
     struct nvmmio_stream *writer = kit_open(scratch.path, kit_size, 0);
@@ -439,7 +437,7 @@ static int run(void)
         KIT_TEST(options_are_set_from_text),
     };
 
-    return kit_run(&scratch, NULL, tests, sizeof(tests) / sizeof(tests[0]));
+    return kit_run(NULL, tests, sizeof(tests) / sizeof(tests[0]));
 }
 
 int main(int argc, char **argv)

@@ -99,12 +99,14 @@ static uint64_t acks_before(const struct load *load)
     char name[32];
     uint64_t number;
     FILE *before;
+    int error;
 
     (void)snprintf(name, sizeof(name), "%s.before", load->name);
     before = fopen(load_path(writer.host, name), "re");
     check(before != NULL);
     check_eq(fscanf(before, "%20" SCNu64, &number), 1);
-    check_eq(fclose(before), 0);
+    error = fclose(before);
+    check_eq(error, 0);
     return number;
 }
 

@@ -33,7 +33,6 @@ struct life {
     bool doubt; /* the next one may be there as well */
 };
 
-static struct scratch scratch;
 static struct life lives[FILES];
 static enum nvmmio_medium medium;
 static bool marked;
@@ -44,13 +43,6 @@ static int setup(void **state)
 {
     (void)state;
     fast_disk_scratch(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -531,13 +523,13 @@ static int setup_marked(void **state)
 static int teardown_marked(void **state)
 {
     marked = false;
-    return teardown(state);
+    return scratch_teardown(state);
 }
 
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
 #define MARKED(name) {"marked_" #name, name, setup_marked, teardown_marked, NULL}
         T(each_call_with_an_error),
         T(each_transfer_cut_short),

@@ -17,22 +17,7 @@
 enum { ACCOUNTS = 100, MONEY = 100000 };
 enum { FINE = 0, WRONG_SUM = 1, USAGE = 2, INPUT_OUTPUT = 5 };
 
-static struct scratch scratch;
 static char output[8192];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
 
 /* ---- The program ---- */
 
@@ -215,9 +200,10 @@ static void a_killed_one_loses_no_money(void **state)
 static int tests(void)
 {
     const struct CMUnitTest all[] = {
-        cmocka_unit_test_setup_teardown(it_runs_and_posix_agrees, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_goes_wrong_is_said, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_killed_one_loses_no_money, setup, teardown),
+        cmocka_unit_test_setup_teardown(it_runs_and_posix_agrees, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(what_goes_wrong_is_said, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_killed_one_loses_no_money, scratch_setup,
+                                        scratch_teardown),
     };
 
     return cmocka_run_group_tests(all, NULL, NULL);

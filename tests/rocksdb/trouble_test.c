@@ -16,7 +16,6 @@
 #include "tests/rocksdb/managed.h"
 #include "tests/rocksdb/store.h"
 
-static struct scratch scratch;
 static struct small_disk disk = {.ext4_mib = 32, .tmpfs_mib = 24};
 static char path[700];
 static uint64_t seed;
@@ -27,13 +26,6 @@ static int setup(void **state)
     scratch_make(&scratch);
     small_disk_make(&disk, &scratch);
     (void)snprintf(path, sizeof(path), "%s/db", disk.path);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -304,13 +296,15 @@ static void a_read_only_file_system_is_named(void **state)
 static int tests(void)
 {
     const struct CMUnitTest all[] = {
-        cmocka_unit_test_setup_teardown(bad_options_are_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_medium_that_is_not_there_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_process_has_a_database, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_manager_resumes_when_space_returns, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_database_alone_does_too, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_read_only_file_system_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_options_are_named, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_medium_that_is_not_there_is_refused, setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(one_process_has_a_database, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_manager_resumes_when_space_returns, setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_database_alone_does_too, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(a_read_only_file_system_is_named, setup, scratch_teardown),
     };
 
     return cmocka_run_group_tests(all, NULL, NULL);

@@ -15,7 +15,6 @@
 #define FILES 3
 #define COMMITS 3
 
-static struct scratch scratch;
 static _Atomic int *acknowledged;
 
 /* Which files are ours, and in which order they are opened after the death. */

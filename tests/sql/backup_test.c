@@ -4,22 +4,6 @@
 
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void fill(sqlite3 *db, int page_bytes, const char *mode, int rows)
 {
     sql_do(db, "PRAGMA page_size = %d; PRAGMA journal_mode = %s", page_bytes, mode);
@@ -211,7 +195,7 @@ static void from_memory_and_serialized(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(a_backup_of_every_kind),     T(a_source_that_changes_under_the_backup),
         T(a_backup_that_is_given_up),  T(a_backup_meets_a_reader),
         T(from_memory_and_serialized),

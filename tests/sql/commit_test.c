@@ -13,8 +13,6 @@
 
 #define PAGE 4096
 
-static struct scratch scratch;
-
 static int setup(void **state)
 {
     sqlite3 *db;
@@ -24,13 +22,6 @@ static int setup(void **state)
     db = stock_open(scratch.path, NULL);
     sql_do(db, "PRAGMA page_size = 4096; CREATE TABLE t(v); INSERT INTO t VALUES(zeroblob(40000))");
     sql_close(db);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -463,7 +454,7 @@ static void file_controls(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(rule_7_sealed_and_synced_is_committed),
         T(rule_7_sealed_is_applied_where_no_sync_comes),
         T(rule_7_the_rest_is_dropped_at_unlock),

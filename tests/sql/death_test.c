@@ -14,7 +14,6 @@
 
 #define STEPS_MAX 16
 
-static struct scratch scratch;
 static _Atomic int *acknowledged;
 
 struct session {
@@ -33,13 +32,6 @@ static int setup(void **state)
     (void)state;
     scratch_make(&scratch);
     acknowledged = child_memory(sizeof(*acknowledged));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -280,7 +272,7 @@ DEATH(large_pages)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
 #define D(name) T(name##_killed_before_every_vfs_call), T(name##_killed_before_every_system_call)
         D(from_nothing),    D(updates),         D(spilled),    D(vacuumed),    D(auto_vacuumed),
         D(incremental),     D(to_wal_and_back), D(truncating), D(persisting),  D(in_memory),

@@ -13,8 +13,6 @@
 
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
 /* Which calls fail: those on files with a name that ends so, `skip` of them excepted. */
 static struct {
     const char *end;

@@ -17,22 +17,6 @@
 
 #define NOBODY 65534
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void make_database(const char *path, int value)
 {
     sqlite3 *db = stock_open(path, NULL);
@@ -263,7 +247,7 @@ static void a_limit_on_the_size_of_files(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(deleted_while_open),
         T(replaced_while_open),
         T(a_read_only_directory),

@@ -14,7 +14,6 @@
 
 #define NOBODY 65534
 
-static struct scratch scratch;
 static char log_path[700], share_path[700];
 
 static int setup(void **state)
@@ -23,13 +22,6 @@ static int setup(void **state)
     scratch_make(&scratch);
     (void)snprintf(log_path, sizeof(log_path), "%s-nvmmio", scratch.path);
     (void)snprintf(share_path, sizeof(share_path), "%s-nvmmio-shm", scratch.path);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -455,7 +447,7 @@ static void renamed_and_removed(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(paths_that_cannot_be),       T(files_that_are_no_databases),
         T(damaged_databases),          T(no_permission),
         T(read_only_connections),      T(no_lock_beside_another),

@@ -26,8 +26,6 @@ static const char *const phase_names[PHASES] = {
     "open", "commit", "spill", "rollback", "flush", "vacuum", "read", "close", "recovery",
 };
 
-static struct scratch scratch;
-
 /* What the children tell in memory, which survives them. */
 static struct {
     _Atomic uint64_t acknowledged[WRITERS], begun[WRITERS];

@@ -13,22 +13,6 @@
 #include "tests/sql/harness.h"
 #include "tests/sql/step.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 /* A file with the rows 1 .. `rows`. */
 static void make_database(int rows)
 {
@@ -316,7 +300,7 @@ static void stock_comes_to_half_a_recovery(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(stock_comes_to_ours_in_this_process),
         T(stock_comes_to_ours_in_another_process),
         T(stock_comes_to_what_ours_left),

@@ -7,22 +7,6 @@
 
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 /* A member of what PRAGMA nvmmio_info or nvmmio_stats answers. */
 static const char *member(sqlite3 *db, const char *pragma, const char *name)
 {
@@ -358,7 +342,7 @@ static void two_copies_of_the_library(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(good_options),
         T(a_log_in_another_directory),
         T(bad_options),

@@ -15,8 +15,6 @@
 #include "tests/core/trace.h"
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
 static int setup(void **state)
 {
     sqlite3 *db;
@@ -26,13 +24,6 @@ static int setup(void **state)
     db = stock_open(scratch.path, NULL);
     sql_do(db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a')");
     sql_close(db);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -161,7 +152,7 @@ static struct record record_session(const struct session *session)
     struct record record = {.calls = 0};
 
     sql_load();
-    teardown(NULL);
+    scratch_teardown(NULL);
     setup(NULL);
     trace_calls(run_session, (void *)(uintptr_t)session, record_call, &record);
     return record;
@@ -423,7 +414,7 @@ static void rule_13_large_transactions_do_not_fill_memory(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(rule_5_the_log_is_durable_before_home_is_written),
         T(rule_5_recovery_makes_the_log_durable_again),
         T(rule_1_the_order_of_a_clean_close),

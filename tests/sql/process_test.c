@@ -16,8 +16,6 @@
 
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
 static int setup(void **state)
 {
     sqlite3 *db;
@@ -28,13 +26,6 @@ static int setup(void **state)
     sql_do(db, "CREATE TABLE t(v); INSERT INTO t VALUES(1);"
                "CREATE TABLE counter(id INTEGER PRIMARY KEY, n); INSERT INTO counter VALUES(0, 0)");
     sql_close(db);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -479,7 +470,7 @@ static void rule_3_an_heir_keeps_nobody_waiting(void **state)
         sqlite3 *db;
         int status;
 
-        teardown(NULL);
+        scratch_teardown(NULL);
         setup(NULL);
         child_start(&child, fork_an_heir, raw ? &scratch : NULL);
         child_expect(&child, 'h');
@@ -543,7 +534,7 @@ static void rule_3_a_forked_child_is_a_stranger(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(rule_11_a_failed_exclusive_leaves_pending),
         T(rule_11_pending_goes_with_a_rollback),
         T(rule_11_one_writer_beside_readers),

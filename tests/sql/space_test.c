@@ -12,7 +12,6 @@
 #include "tests/core/small_disk.h"
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
 static struct small_disk disk = {.ext4_mib = 24, .tmpfs_mib = 12};
 static char path[700];
 
@@ -23,13 +22,6 @@ static int setup(void **state)
     sql_load();
     small_disk_make(&disk, &scratch);
     (void)snprintf(path, sizeof(path), "%s/db", disk.path);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -229,7 +221,7 @@ static void a_read_only_file_system(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(a_small_transaction),
         T(a_transaction_larger_than_the_log),
         T(a_transaction_that_changes_much),

@@ -11,22 +11,6 @@
 #include "tests/core/child.h"
 #include "tests/core/place.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static void run_sql(sqlite3 *db, const char *sql)
 {
     char *message = NULL;
@@ -146,7 +130,7 @@ static void registered_by_many_threads(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(linked_and_used_by_name),
         T(linked_and_used_by_default),
         T(registered_by_many_threads),

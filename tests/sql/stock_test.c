@@ -10,8 +10,6 @@
 #include "tests/sql/harness.h"
 #include "tests/sql/step.h"
 
-static struct scratch scratch;
-
 static int setup(void **state)
 {
     sqlite3 *db;
@@ -21,13 +19,6 @@ static int setup(void **state)
     db = stock_open(scratch.path, NULL);
     sql_do(db, "CREATE TABLE t(v); INSERT INTO t VALUES(1)");
     sql_close(db);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -127,7 +118,7 @@ static void rule_1_a_crashed_file_is_refused(void **state)
         struct child child;
         int64_t rows;
 
-        teardown(NULL);
+        scratch_teardown(NULL);
         setup(NULL);
         child_start(&child, other_user, NULL);
         for (const char *at = lives[i]; *at && *at != 'r'; at++)
@@ -153,7 +144,7 @@ static void rule_1_a_stock_connection_with_page_1_in_its_cache(void **state)
             struct child child;
             int result;
 
-            teardown(NULL);
+            scratch_teardown(NULL);
             setup(NULL);
             stock = stock_open(scratch.path, NULL);
             sql_do(stock, "PRAGMA mmap_size = 0");
@@ -290,7 +281,7 @@ static void make_hot(void)
 {
     struct child child;
 
-    teardown(NULL);
+    scratch_teardown(NULL);
     setup(NULL);
     child_start(&child, leave_hot, NULL);
     child_expect(&child, 'k');
@@ -476,7 +467,7 @@ static void rule_10_the_busy_handler_is_asked(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
         T(rule_1_a_live_file_is_refused),
         T(rule_1_a_crashed_file_is_refused),
         T(rule_1_a_stock_connection_with_page_1_in_its_cache),

@@ -10,22 +10,6 @@
 
 #include "tests/sql/harness.h"
 
-static struct scratch scratch;
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(&scratch);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
-    return 0;
-}
-
 static const char *const modes[] = {"delete", "truncate", "persist", "memory", "off", "wal"};
 
 static void every_mode_to_every_mode(void **state)
@@ -337,7 +321,7 @@ static void many_wal_databases_leave_no_descriptor(void **state)
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
         T(every_mode_to_every_mode),
         T(a_mode_does_not_change_within_a_transaction),
         T(a_wal_database_is_shared_with_stock_processes),

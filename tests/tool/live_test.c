@@ -16,7 +16,6 @@
 
 #define COMMITS 5
 
-static struct scratch scratch;
 static const char *log_dir; /* of the writer; NULL: beside home */
 
 static int setup(void **state)
@@ -24,13 +23,6 @@ static int setup(void **state)
     (void)state;
     scratch_make(&scratch);
     log_dir = NULL;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(&scratch);
     return 0;
 }
 
@@ -254,12 +246,14 @@ static int all_tests(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_live_file_is_looked_at_and_left_alone, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_killed_writer_is_recovered, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_damage_is_refused_and_untouched, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_elsewhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_taken_away_from_a_database, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_missing_things_are_named, setup, teardown),
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_killed_writer_is_recovered, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_damage_is_refused_and_untouched, setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_log_elsewhere, setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_log_taken_away_from_a_database, setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_missing_things_are_named, setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
