@@ -43,6 +43,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+/* Some functions have the name of the structure that they fill; RocksDB is built with -Werror. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
 #endif
 
 #define NVMMIO_VERSION "0.1.0"
@@ -547,6 +550,7 @@ NVMMIO_API const char *nvmmio_last_error(void);
 NVMMIO_API const char *nvmmio_version(void);
 
 #ifdef __cplusplus
+#pragma GCC diagnostic pop
 }
 #endif
 #endif

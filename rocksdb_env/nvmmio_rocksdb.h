@@ -21,6 +21,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+/* Some functions have the name of the structure that they fill; RocksDB is built with -Werror. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
 #endif
 
 #define NVMMIO_ROCKSDB_API __attribute__((visibility("default")))
@@ -52,6 +55,7 @@ struct nvmmio_rocksdb_statistics {
 NVMMIO_ROCKSDB_API void nvmmio_rocksdb_statistics(struct nvmmio_rocksdb_statistics *statistics);
 
 #ifdef __cplusplus
+#pragma GCC diagnostic pop
 }
 #endif
 #endif

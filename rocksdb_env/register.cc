@@ -104,11 +104,11 @@ void nvmmio_rocksdb_options_set(rocksdb_options_t *options, const char *uri, cha
     const std::string wish = "env={id=" + settings.Canonical() + "}";
     rocksdb_get_options_from_string(options, wish.c_str(), options, errptr);
 }
-}
 
 /* What upstream's build calls for a plug-in that is named in ROCKSDB_PLUGINS. */
 int nvmmio_rocksdb_plugin(ObjectLibrary &library, const std::string &);
 int nvmmio_rocksdb_plugin(ObjectLibrary &library, const std::string &)
 {
     return AddTo(library);
+}
 }

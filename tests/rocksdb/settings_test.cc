@@ -8,9 +8,13 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
+#include <rocksdb/utilities/object_registry.h>
 
 #include "rocksdb_env/settings.h"
 #include "rocksdb_env/status.h"
+
+/* As the table of built-in plug-ins has it, which RocksDB's build makes. */
+extern "C" int nvmmio_rocksdb_plugin(rocksdb::ObjectLibrary &, const std::string &);
 
 namespace
 {
@@ -195,6 +199,16 @@ TEST(Status, ErrorsHaveTheCodeThatRocksDbActsOn)
     /* A narrower scope would make RocksDB try again, on a file that is in doubt. */
     EXPECT_EQ(failure.GetScope(), IOStatus::kIOErrorScopeFileSystem);
     EXPECT_NE(failure.ToString().find("path/of/it"), std::string::npos);
+}
+
+TEST(Registration, AsABuiltInPlugIn)
+{
+    rocksdb::ObjectLibrary library("test");
+
+    EXPECT_EQ(nvmmio_rocksdb_plugin(library, ""), 2);
+    EXPECT_TRUE(library.FindFactory<FileSystem>("nvmmio://"));
+    EXPECT_TRUE(library.FindFactory<Env>("nvmmio://?medium=ram"));
+    EXPECT_FALSE(library.FindFactory<FileSystem>("mvmmio://"));
 }
 
 } // namespace
