@@ -64,7 +64,8 @@ static int phase_doubt(struct nv_database *db, int error, int otherwise, const c
 {
     db->doubt = true;
     db->to_wal = false;
-    return nv_trouble(db, error, otherwise, what);
+    (void)nv_trouble(db, error, otherwise, what);
+    return otherwise; /* SQLITE_FULL, say, would tell that nothing has happened */
 }
 
 static int phase_seal(struct nv_database *db)

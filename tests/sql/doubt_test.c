@@ -17,6 +17,7 @@
 static struct {
     const char *end;
     int skip, count;
+    int error;
     int hits;
 } fault;
 
@@ -40,7 +41,7 @@ static bool fails(int fd)
         return false;
     fault.count--;
     fault.hits++;
-    errno = EIO;
+    errno = fault.error;
     return true;
 }
 
@@ -92,6 +93,7 @@ static void arm(const char *end, int skip, int count)
     fault.end = end;
     fault.skip = skip;
     fault.count = count;
+    fault.error = EIO;
     fault.hits = 0;
 }
 
@@ -175,6 +177,24 @@ static void work_goes_on_when_home_can_be_written_again(void **state)
     stock_reads(scratch.path, 0);
 }
 
+/* No space for what was reserved, as on a file system that copies on write: not "the disk is full",
+ * by which an application would take it that nothing was committed. */
+static void no_space_for_home_is_an_error_too(void **state)
+{
+    sqlite3 *db = open_page();
+
+    (void)state;
+    SKIP_UNLESS_NVMMIO();
+    sql_do(db, "CREATE TABLE t(v); INSERT INTO t VALUES(1)");
+    arm("/db", 0, 1000);
+    fault.error = ENOSPC;
+    check_sql(db, SQLITE_IOERR, "INSERT INTO t VALUES(2)");
+    check(disarm() > 0);
+    check_eq(agree(db, "SELECT count(*) FROM t"), 2);
+    sql_close(db);
+    stock_reads(scratch.path, 0);
+}
+
 /* Such a connection keeps its lock: it was told of half a commit. */
 static void in_exclusive_mode_no_half_commit_is_read(void **state)
 {
@@ -239,6 +259,7 @@ static int run(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(the_first_commit_of_an_empty_file),
         T(work_goes_on_when_home_can_be_written_again),
+        T(no_space_for_home_is_an_error_too),
         T(in_exclusive_mode_no_half_commit_is_read),
         T(a_switch_to_wal_mode_that_could_not_merge),
     };
