@@ -112,7 +112,9 @@ static void run(long at, bool *done)
     db = place_open("aux.db", "nvmmio");
     assert_int_equal(place_int(db, "SELECT count(*) FROM t"), count >= 3);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    if (place_count() != 2)
+    /* SQLite itself leaves a super-journal whose name could not be written into the first journal.
+     */
+    if (place_count() - place_count_of("-mj") != 2)
         fail_msg("allocation %ld: something is left beside the databases", at);
     assert_int_equal(sqlite3_memory_used(), 0);
     place_remove();

@@ -21,7 +21,7 @@ void place_make(void)
         fail_msg("cannot make %s", place);
 }
 
-static int each_file(int (*action)(const char *))
+static int each_file(const char *part, int (*action)(const char *))
 {
     DIR *directory = opendir(place);
     const struct dirent *entry;
@@ -30,7 +30,7 @@ static int each_file(int (*action)(const char *))
     if (!directory)
         return -1;
     while ((entry = readdir(directory)) != NULL) {
-        if (entry->d_name[0] == '.')
+        if (entry->d_name[0] == '.' || !strstr(entry->d_name, part))
             continue;
         count++;
         if (action)
@@ -42,7 +42,7 @@ static int each_file(int (*action)(const char *))
 
 void place_remove(void)
 {
-    (void)each_file(unlink);
+    (void)each_file("", unlink);
     (void)rmdir(place);
 }
 
@@ -58,7 +58,12 @@ const char *place_path(const char *name)
 
 int place_count(void)
 {
-    return each_file(NULL);
+    return place_count_of("");
+}
+
+int place_count_of(const char *part)
+{
+    return each_file(part, NULL);
 }
 
 sqlite3 *place_open(const char *name, const char *vfs)

@@ -16,6 +16,8 @@ void place_remove(void);
 const char *place_path(const char *name);
 /* How many files there are. */
 int place_count(void);
+/* How many of them have this in their names. */
+int place_count_of(const char *part);
 
 sqlite3 *place_open(const char *name, const char *vfs);
 void place_do(sqlite3 *db, const char *sql);
