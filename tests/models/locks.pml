@@ -109,8 +109,13 @@ inline clear_resident(dead)
             :: else
             fi
         }
+#ifndef MUTANT_A_SLOT_IS_FREE_BEFORE_ITS_STATE
         state[i] = NONE;
         owner[i] = 0
+#else
+        owner[i] = 0;
+        state[i] = NONE
+#endif
     od;
     atomic { resident[dead] = false; i = 0; }
 }
@@ -166,6 +171,9 @@ inline inherit()
 {
     if
     :: inherited ->
+#ifdef MUTANT_THE_HEIR_LETS_GO_FIRST
+        atomic { level = NONE; writer = 0; }
+#endif
         take_over();
         atomic { level = NONE; writer = 0; inherited = false; }
     :: else
@@ -200,15 +208,18 @@ inline bury(rival)
         byte_of[rival] = 0;
         inherit()
 #ifdef FORKS
-    :: atomic {
-            rival != NOBODY && rival != mine && byte_of[rival] == CHILD && GONE(rival) && door == 0 ->
-                door = me + 1
-        }
+    :: rival != NOBODY && rival != mine && byte_of[rival] == CHILD && GONE(rival) ->
         if
-        :: GONE(rival) -> clear_dead(rival)
-        :: else
+        :: atomic { door == 0 -> door = me + 1 }
+            if
+#ifndef MUTANT_CONDEMNED_WITHOUT_A_SECOND_LOOK
+            :: !GONE(rival)
+#endif
+            :: else -> clear_dead(rival)
+            fi;
+            door = 0
+        :: door != 0
         fi;
-        door = 0;
         inherit()
 #endif
     :: else
@@ -263,7 +274,11 @@ inline shared()
 inline reserved()
 {
     do
+#ifdef MUTANT_THE_WORD_IS_NOT_COMPARED
+    :: level == NONE -> atomic { level = RESERVED; writer = slot; break }
+#else
     :: atomic { level == NONE -> level = RESERVED; writer = slot; break }
+#endif
     :: atomic { level != NONE -> rival_of(writer); }
         bury(rival);
         (level == NONE || owner[writer] == 0 || OWNER_CAN_BE_BURIED(writer))
@@ -321,8 +336,16 @@ inline write()
 #endif
     atomic { record_before = record; record = value; }
     if
-    :: atomic { record = record_before; taken_back = taken_back | (1 << value); } /* a rollback */
+    :: atomic { /* a rollback */
+#ifndef MUTANT_WHAT_IS_TAKEN_BACK_STAYS
+            record = record_before;
+#endif
+            taken_back = taken_back | (1 << value);
+        }
     :: atomic { committed = value; }
+#ifdef MUTANT_UNLOCKED_BEFORE_IT_IS_APPLIED
+        atomic { level = NONE; writer = 0; writing[me] = false; }
+#endif
         cell[0] = value;
         cell[1] = value
     fi;
@@ -333,7 +356,9 @@ inline write()
  * that a dead process left is cleared, unless he was the writer: his heir must be a handle. */
 inline join()
 {
+#ifndef MUTANT_JOINED_WITHOUT_THE_DOOR
     atomic { door == 0 -> door = me + 1; }
+#endif
     if
     :: atomic {
             !ANY(OTHER) ->
@@ -354,7 +379,9 @@ inline join()
             writer = 0;
             ready = false
         }
+#ifndef MUTANT_THE_FIRST_RECOVERS_NOTHING
         take_over();
+#endif
         record = 0
     :: atomic {
             ANY(OTHER) ->
@@ -409,11 +436,15 @@ inline claim_slot()
 inline leave()
 {
     owner[slot] = 0;
+#ifndef MUTANT_LEFT_WITHOUT_THE_DOOR
     atomic { door == 0 -> door = me + 1; }
+#endif
     if
     :: !ANY(OTHER) ->
         if
+#ifndef MUTANT_THE_LAST_LEAVES_A_DEAD_WRITERS_WORK
         :: level == EXCLUSIVE -> take_over()
+#endif
         :: else
         fi;
         atomic { check_content(); record = 0; } /* nv_retire */
