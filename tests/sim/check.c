@@ -59,6 +59,17 @@ static struct allowed *next_note(struct check *check, struct sim *sim)
     return now(check);
 }
 
+static void make_room(struct check *check, size_t bytes)
+{
+    if (check->buffer_bytes >= bytes)
+        return;
+    check->buffer_bytes = bytes + bytes / 4 + 4096;
+    free(check->buffer);
+    check->buffer = malloc(check->buffer_bytes);
+    if (!check->buffer)
+        abort();
+}
+
 /* Is this content allowed, and what does it say about later? */
 static bool judge(struct check *check, const struct model *model, struct sim *sim, uint32_t file,
                   size_t bytes)
@@ -97,13 +108,7 @@ static bool read_and_judge(struct check *check, const struct model *model, struc
     if (size < 0)
         return wrong(check, "size of %s after recovery: %lld", path, (long long)size);
     size_t bytes = (size_t)size;
-    if (check->buffer_bytes < bytes + 64) {
-        check->buffer_bytes = bytes + bytes / 4 + 4096;
-        free(check->buffer);
-        check->buffer = malloc(check->buffer_bytes);
-        if (!check->buffer)
-            abort();
-    }
+    make_room(check, bytes + 64);
     ssize_t got = nvmmio_pread(handle, check->buffer, bytes + 64, 0);
     if (got != size)
         return wrong(check, "reading %s after recovery: %zd of %lld bytes (%s)", path, got,
@@ -142,6 +147,65 @@ static bool close_file(struct check *check, const struct model *model, uint32_t 
     return true;
 }
 
+/* ---- the stream ---------------------------------------------------------------------- */
+
+/* What was synced is there; what is there beyond it is the beginning of what was appended. */
+static bool judge_stream(struct check *check, struct sim *sim, enum nvmmio_size size,
+                         uint64_t bytes)
+{
+    const struct allowed_stream allowed = now(check)->stream;
+    const uint8_t *data = check->buffer;
+    if (bytes < allowed.low ||
+        (allowed.low && memcmp(data, allowed.content->data, allowed.low) != 0))
+        return wrong(check, "of the stream, %u bytes were durable: there are %llu, or other ones",
+                     allowed.low, (unsigned long long)bytes);
+    if (allowed.cut)
+        return true;
+    uint32_t same = allowed.low;
+    while (same < bytes && same < allowed.high && data[same] == allowed.content->data[same])
+        same++;
+    /* A size that came before its data, in a stream whose file is as long as it, is the file
+     * system's; one that is ahead may show zeros as it begins to be, whole blocks of them. */
+    bool ahead = size == NVMMIO_SIZE_AHEAD;
+    if (same < bytes && ahead &&
+        (bytes % NV_BLOCK_BYTES || !sim_all_zero(data + same, (size_t)(bytes - same))))
+        return wrong(check, "the stream has %llu bytes, of %u to %u, and from %u on other ones",
+                     (unsigned long long)bytes, allowed.low, allowed.high, same);
+    next_note(check, sim)->stream.low = same;
+    return true;
+}
+
+/* Recovers it, as writer or as reader. */
+static bool check_stream(struct check *check, const struct model *model, struct sim *sim,
+                         struct nv_process *process, uint64_t way)
+{
+    struct nvmmio_stream_options options = NVMMIO_STREAM_OPTIONS_INIT;
+    struct nvmmio_stream *stream = NULL;
+    struct nvmmio_stream_info info = {.struct_bytes = sizeof info};
+    options.size = model->program->stream_size;
+    if (way & 1)
+        options.flags = NVMMIO_READ_ONLY;
+    if (nv_process_stream_open(process, model->stream.path, &options, &stream) != 0)
+        return wrong(check, "the stream cannot be opened after the crash: %s", nvmmio_last_error());
+    int error = nvmmio_stream_info(stream, &info);
+    make_room(check, info.bytes + 64);
+    ssize_t got =
+        error ? error : nvmmio_stream_pread(stream, check->buffer, (size_t)info.bytes + 64, 0);
+    bool ahead =
+        options.size == NVMMIO_SIZE_AHEAD ||
+        (options.size == NVMMIO_SIZE_AUTO && sim->files[sim_find(sim, model->stream.path)].dax);
+    bool fine =
+        got == (ssize_t)info.bytes
+            ? judge_stream(check, sim, ahead ? NVMMIO_SIZE_AHEAD : NVMMIO_SIZE_EXACT, info.bytes)
+            : wrong(check, "the stream has %llu bytes, and %zd can be read",
+                    (unsigned long long)info.bytes, got);
+    check->stream_bytes = info.bytes;
+    error = nvmmio_stream_close(stream);
+    return error ? wrong(check, "the stream cannot be closed: %d", error) : fine;
+}
+
+/* ---- all of it ----------------------------------------------------------------------- */
+
 /* One pass over all files: each by itself, or all open at once. */
 static bool pass(struct check *check, const struct model *model, struct sim *sim,
                  struct nv_process *process, uint64_t way)
@@ -156,6 +220,8 @@ static bool pass(struct check *check, const struct model *model, struct sim *sim
         if (!together && !close_file(check, model, file, handles[file]))
             return false;
     }
+    if (model->program->stream && !check_stream(check, model, sim, process, way >> 5))
+        return false;
     for (uint32_t file = 0; file < count && together; file++)
         if (!close_file(check, model, file, handles[file]))
             return false;
@@ -167,7 +233,7 @@ static bool is_home(const struct model *model, const char *path)
     for (uint32_t i = 0; i < model->program->files; i++)
         if (strcmp(path, model->files[i].path) == 0)
             return true;
-    return false;
+    return strcmp(path, model->stream.path) == 0;
 }
 
 /* Files of the harness, which decide a prepared transaction. */
@@ -199,6 +265,11 @@ static bool look_plain(struct check *check, const struct model *model, const str
             return wrong(check, "%s, as a file of %zu bytes, is not what was read through nvmmio",
                          at->path, bytes);
     }
+    uint32_t stream = model->program->stream ? sim_find(sim, model->stream.path) : SIM_NONE;
+    if (stream != SIM_NONE && sim->files[stream].bytes != check->stream_bytes)
+        return wrong(check, "the stream is a file of %llu bytes, and has %llu",
+                     (unsigned long long)sim->files[stream].bytes,
+                     (unsigned long long)check->stream_bytes);
     return true;
 }
 

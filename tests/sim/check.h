@@ -14,13 +14,14 @@
 #include "core/process.h"
 #include "tests/sim/model.h"
 
-#define CHECK_NOTES 8u
+#define CHECK_NOTES 12u
 
 struct check {
     struct trace trace;
     struct allowed notes[CHECK_NOTES];
     uint32_t note_count;
     struct content exact[PROGRAM_FILES]; /* what was read, when no state says it */
+    uint64_t stream_bytes;               /* that were read */
     uint8_t *buffer;
     size_t buffer_bytes;
     struct nv_process *process; /* of the recovery before, if it left nothing in it; or NULL */

@@ -17,7 +17,6 @@ const struct explore_options explore_defaults = {
     .nested_one_in = 24,
     .subset_units = 5,
     .images_max = 20000,
-    .site_depth = 2,
 };
 
 void explore_init(struct explore *explore, const struct explore_options *options)
@@ -25,7 +24,6 @@ void explore_init(struct explore *explore, const struct explore_options *options
     memset(explore, 0, sizeof *explore);
     explore->options = *options;
     explore->sim = sim_create(options->semantics);
-    explore->sim->site_depth = options->site_depth;
     trace_init(&explore->trace);
     for (uint32_t i = 0; i < EXPLORE_DEPTH_MAX; i++) {
         check_init(&explore->checks[i]);
@@ -217,9 +215,7 @@ static bool explore_run(struct explore *explore, const struct program *program)
     explore->programs++;
     explore->operations += program->op_count;
     sim->trace = &explore->trace;
-    sim->running = true;
     const char *failure = run_program(&explore->run, program, &explore->model, sim);
-    sim->running = false;
     sim->trace = NULL;
     sim->space_bytes = UINT64_MAX;
     sim->fault = (struct sim_fault){.calls = 0};

@@ -29,8 +29,7 @@ struct explore_options {
     uint64_t images_max;      /* of one program, about: a long one has fewer of its events tried */
     const struct crash *only; /* this one path of crashes, only_count long; NULL: all */
     uint32_t only_count;
-    uint32_t site_depth; /* calls that tell two persistence steps apart */
-    bool trace;          /* print the trace that leads to it */
+    bool trace; /* print the trace that leads to it */
 };
 
 extern const struct explore_options explore_defaults;

@@ -3,8 +3,7 @@
  * its power at every event.  Ends with the count of what was tried, or with the
  * first violation and the command that shows it again.
  *
- * Exit codes: 0 nothing found, 1 a violation (with --mutate-all: or a mutant
- * that nothing noticed), 2 usage.
+ * Exit codes: 0 nothing found, 1 a violation, 2 usage.
  */
 #include <argp.h>
 #include <inttypes.h>
@@ -15,7 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/sim/mutate.h"
 #include "tests/sim/report.h"
 
 #define HANG_SECONDS 120
@@ -30,8 +28,7 @@ struct arguments {
     uint32_t path_count;
     uint32_t drop[PROGRAM_OPS_MAX];
     uint32_t drop_count;
-    bool shrink, list, sites, go_on, mutate_all, all;
-    const char *mutate;
+    bool shrink, list, go_on, all;
 };
 
 enum {
@@ -43,12 +40,12 @@ enum {
     KEY_NO_MARKS,
     KEY_NO_APARTS,
     KEY_NO_MAKES,
+    KEY_NO_STREAMS,
+    KEY_STREAMS,
     KEY_TRACE,
-    KEY_MUTATE,
-    KEY_MUTATE_ALL,
-    KEY_SITES,
-    KEY_SITE_DEPTH,
     KEY_SAMPLES,
+    KEY_SAMPLES_NESTED,
+    KEY_NESTED,
     KEY_LIST,
     KEY_GO_ON,
 };
@@ -64,12 +61,17 @@ static const struct argp_option options[] = {
     {"programs", 'p', "N", 0, "stop after N programs instead", 1},
     {"depth", 'd', "1..3", 0, "crashes inside recovery, and inside that one's (default 3)", 1},
     {"samples", KEY_SAMPLES, "N", 0, "images at an event where not all are tried (default 16)", 1},
+    {"samples-nested", KEY_SAMPLES_NESTED, "N", 0, "the same inside recovery (default 2)", 1},
+    {"nested-one-in", KEY_NESTED, "N", 0, "look into the recovery of so many images (default 24)",
+     1},
     {"kind", KEY_KIND, "small|mixed|large", 0, "programs of one kind only", 1},
     {"no-deaths", KEY_NO_DEATHS, NULL, 0, "no process dies", 1},
     {"no-faults", KEY_NO_FAULTS, NULL, 0, "no call fails", 1},
     {"no-marks", KEY_NO_MARKS, NULL, 0, "no home carries a mark", 1},
     {"no-aparts", KEY_NO_APARTS, NULL, 0, "no log has a directory of its own", 1},
     {"no-makes", KEY_NO_MAKES, NULL, 0, "every home is there from the start", 1},
+    {"no-streams", KEY_NO_STREAMS, NULL, 0, "no stream beside the files", 1},
+    {"streams", KEY_STREAMS, NULL, 0, "a stream in every program, not in every fourth", 1},
     {0, 0, NULL, 0, "When something is found:", 2},
     {"shrink", 'S', NULL, 0, "make the failing program small", 2},
     {"go-on", KEY_GO_ON, NULL, 0, "print each violation in a line and go on", 2},
@@ -77,12 +79,6 @@ static const struct argp_option options[] = {
     {"drop", KEY_DROP, "N,N,...", 0, "leave out operations, one after the other", 2},
     {"trace", KEY_TRACE, NULL, 0, "print every event", 2},
     {"list", KEY_LIST, NULL, 0, "print the program's operations", 2},
-    {0, 0, NULL, 0, "Whether anything would be found:", 3},
-    {"sites", KEY_SITES, NULL, 0, "list the persistence steps that were met, with their calls", 3},
-    {"mutate", KEY_MUTATE, "SITE", 0, "leave out this one of them", 3},
-    {"site-depth", KEY_SITE_DEPTH, "1..4", 0, "calls that tell two of them apart (default 2)", 3},
-    {"mutate-all", KEY_MUTATE_ALL, NULL, 0,
-     "leave out each step in turn: --programs for the survey, --budget for each mutant", 3},
     {0},
 };
 
@@ -146,16 +142,16 @@ static bool *flag_of(struct arguments *arguments, int key)
         return &arguments->plan.no_aparts;
     case KEY_NO_MAKES:
         return &arguments->plan.no_makes;
+    case KEY_STREAMS:
+        return &arguments->plan.streams;
+    case KEY_NO_STREAMS:
+        return &arguments->plan.no_streams;
     case KEY_TRACE:
         return &arguments->explore.trace;
     case KEY_LIST:
         return &arguments->list;
-    case KEY_SITES:
-        return &arguments->sites;
     case KEY_GO_ON:
         return &arguments->go_on;
-    case KEY_MUTATE_ALL:
-        return &arguments->mutate_all;
     case 'S':
         return &arguments->shrink;
     default:
@@ -192,10 +188,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_SAMPLES:
         arguments->explore.samples = (uint32_t)number(text, state);
         break;
-    case KEY_SITE_DEPTH:
-        arguments->explore.site_depth = (uint32_t)number(text, state);
-        if (arguments->explore.site_depth < 1 || arguments->explore.site_depth > SIM_SITE_DEPTH)
-            argp_error(state, "--site-depth is 1 to %u", SIM_SITE_DEPTH);
+    case KEY_SAMPLES_NESTED:
+        arguments->explore.samples_nested = (uint32_t)number(text, state);
+        break;
+    case KEY_NESTED:
+        arguments->explore.nested_one_in = (uint32_t)number(text, state);
+        if (arguments->explore.nested_one_in == 0)
+            argp_error(state, "--nested-one-in is 1 or more");
         break;
     case KEY_KIND:
         parse_kind(arguments, text, state);
@@ -207,9 +206,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
         break;
     case KEY_DROP:
         parse_drop(arguments, text, state);
-        break;
-    case KEY_MUTATE:
-        arguments->mutate = text;
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -313,22 +309,15 @@ static bool explore_one(const struct arguments *arguments, uint64_t *images)
 {
     struct explore *explore = malloc(sizeof *explore);
     struct program_plan plan = arguments->plan;
-    char text[256];
     if (!explore)
         abort();
     plan.aparts = arguments->explore.semantics == SIM_MIXED;
     explore_init(explore, &arguments->explore);
     explore->progress = show_progress;
-    explore->sim->count_sites = arguments->sites || arguments->mutate;
-    if (arguments->mutate)
-        snprintf(explore->sim->skip_text, sizeof explore->sim->skip_text, "%s", arguments->mutate);
     at.explore = explore;
     at.arguments = arguments;
     clock_gettime(CLOCK_MONOTONIC, &at.begin);
     bool fine = explore_programs(arguments, explore, &plan);
-    for (uint32_t i = 0; i < explore->sim->site_count && arguments->sites; i++)
-        printf("%8" PRIu64 " times %s\n", explore->sim->sites[i].hits,
-               sim_site_text(explore->sim, i, text, sizeof text));
     report_counts(stdout, explore, seconds());
     fflush(stdout);
     *images += explore_images(explore);
@@ -354,35 +343,6 @@ static bool explore_all(const struct arguments *arguments)
     return fine;
 }
 
-static void show_mutant(const struct mutant *mutant, uint32_t done, uint32_t count)
-{
-    printf("%3u/%u %s %s: ", done, count, mutant->caught ? "caught  " : "SURVIVED", mutant->text);
-    if (mutant->caught)
-        printf("seed %" PRIu64 ", %" PRIu64 " images: %s\n", mutant->seed, mutant->images,
-               mutant->failure);
-    else
-        printf("%" PRIu64 " images, passed %" PRIu64 " times\n", mutant->images, mutant->hits);
-    fflush(stdout);
-}
-
-static int mutate(const struct arguments *arguments)
-{
-    struct mutate_result result;
-    struct mutate_options options = {
-        .explore = arguments->explore,
-        .plan = arguments->plan,
-        .seed = arguments->seed,
-        .programs = arguments->programs ? arguments->programs : 200,
-        .images_each = arguments->budget,
-    };
-    options.plan.aparts = arguments->explore.semantics == SIM_MIXED;
-    bool fine = mutate_all(&options, show_mutant, &result);
-    printf("%u of %u mutants caught\n", result.mutants - result.survivors, result.mutants);
-    if (!fine && result.survivors == 0)
-        printf("but the engine as it is fails some of the programs too\n");
-    return fine ? 0 : 1;
-}
-
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -402,8 +362,6 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &at.begin);
     at.arguments = &arguments;
     at.terminal = isatty(STDERR_FILENO);
-    if (arguments.mutate_all)
-        return mutate(&arguments);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], die);
     return explore_all(&arguments) ? 0 : 1;

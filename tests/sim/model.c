@@ -111,10 +111,16 @@ void model_init(struct model *model, const struct program *program)
         model->now.files[i].states = model->now.files[i].states_super = 1;
         model->now.files[i].absent = program->absent[i];
     }
+    if (program->stream)
+        snprintf(model->stream.path, sizeof model->stream.path, "/%c/w",
+                 program->stream_elsewhere ? 'l' : 'd');
+    model->now.stream.content = &model->stream.versions[0];
 }
 
 void model_free(struct model *model)
 {
+    for (uint32_t i = 0; i < MODEL_VERSIONS; i++)
+        content_free(&model->stream.versions[i]);
     for (uint32_t i = 0; i < PROGRAM_FILES; i++)
         for (uint32_t s = 0; s < MODEL_STATES; s++)
             content_free(&model->files[i].states[s]);
@@ -132,6 +138,8 @@ void model_lay_out(struct model *model, struct sim *sim)
         sim_store(sim, file, 0, content->data, content->bytes);
         (void)sim_name(sim, model->files[i].path, file);
     }
+    if (model->program->stream)
+        (void)sim_name(sim, model->stream.path, sim_file_make(sim, model->stream.path, 0100640));
 }
 
 void model_options(const struct model *model, uint32_t file, struct nvmmio_options *options)
@@ -155,7 +163,9 @@ static bool same_allowed(const struct allowed *a, const struct allowed *b)
             x->absent != y->absent || x->exact != y->exact)
             return false;
     }
-    return a->joints == b->joints;
+    return a->joints == b->joints && a->stream.content == b->stream.content &&
+           a->stream.low == b->stream.low && a->stream.high == b->stream.high &&
+           a->stream.cut == b->stream.cut;
 }
 
 void model_note(struct model *model, struct sim *sim)

@@ -18,6 +18,7 @@
 
 #define MODEL_STATES 64u
 #define MODEL_JOINTS 16u
+#define MODEL_VERSIONS 12u
 
 struct content {
     uint8_t *data;
@@ -43,8 +44,17 @@ struct allowed_file {
     const struct content *exact; /* instead of all that: what a recovery has shown already */
 };
 
+/* The stream after a power loss: what was appended, `low` bytes of it at least and `high` at most.
+ * `cut`: it was cut since its last sync, only the first `low` bytes are certain. */
+struct allowed_stream {
+    const struct content *content;
+    uint32_t low, high;
+    bool cut;
+};
+
 struct allowed {
     struct allowed_file files[PROGRAM_FILES];
+    struct allowed_stream stream;
     uint32_t joints; /* bit i: commit i over both files: in both or in neither */
 };
 
@@ -60,9 +70,19 @@ struct model_file {
                        * failed, or a commit over several files */
 };
 
+/* Each version is only appended to; a cut, or something that failed, begins another one. */
+struct model_stream {
+    char path[SIM_PATH_BYTES]; /* "": the program has none */
+    struct content versions[MODEL_VERSIONS];
+    uint32_t version;
+    uint32_t synced;    /* bytes that a sync made durable */
+    uint32_t under_way; /* bytes at the end that are being appended, or cut */
+};
+
 struct model {
     const struct program *program;
     struct model_file files[PROGRAM_FILES];
+    struct model_stream stream;
     struct { /* commits over both files */
         uint32_t states[PROGRAM_FILES];
     } joints[MODEL_JOINTS];

@@ -18,6 +18,7 @@ struct maker {
     uint64_t random;
     struct belief handles[PROGRAM_HANDLES];
     uint32_t bytes_max;
+    uint64_t stream_random; /* apart, so that the files' operations are the same without it */
 };
 
 static uint32_t pick(struct maker *maker, uint32_t below)
@@ -214,6 +215,27 @@ static void make_trouble(struct maker *maker, uint32_t handle)
     }
 }
 
+/* Something on the stream: most of it by one process. */
+static void make_stream(struct maker *maker)
+{
+    static const uint32_t most[] = {10, 100, 1000, 4096, 4097, 20000};
+    struct program *program = maker->program;
+    uint64_t random = maker->stream_random;
+    uint32_t handle = sim_random(&random) % 4 ? 0 : (uint32_t)(sim_random(&random) % 3);
+    struct op op = {.kind = OP_STREAM, .handle = handle, .seed = sim_random(&random)};
+    op.number = (uint32_t)(sim_random(&random) % STREAM_NUMBERS);
+    op.offset = (uint32_t)sim_random(&random);
+    op.bytes = 1 + (uint32_t)(sim_random(&random) % most[sim_random(&random) % 6]);
+    /* Larger than a step of its size. */
+    if (maker->plan.kind == PROGRAM_LARGE && sim_random(&random) % 8 == 0)
+        op.bytes = 2100000;
+    if (op.number == STREAM_SYNC_MORE)
+        op.number = STREAM_SYNC;
+    maker->stream_random = random;
+    if (program->op_count < PROGRAM_OPS_MAX / 2)
+        program->ops[program->op_count++] = op;
+}
+
 /* Some operations kill their process half way. */
 static void add_death(struct maker *maker, uint32_t from)
 {
@@ -264,6 +286,7 @@ static void choose_plan(struct maker *maker, const struct program_plan *plan)
                                            : PROGRAM_SMALL;
     maker->plan.no_deaths |= way / 32 % 2 == 0;
     maker->plan.no_faults |= way / 64 % 4 != 0;
+    maker->plan.no_streams |= way / 256 % 4 != 1 && !plan->streams;
 }
 
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan)
@@ -273,6 +296,10 @@ void program_make(struct program *program, uint64_t seed, const struct program_p
     program->seed = seed;
     choose_plan(&maker, plan);
     make_setup(&maker);
+    maker.stream_random = ~seed;
+    program->stream = !maker.plan.no_streams;
+    program->stream_elsewhere = seed % 2;
+    program->stream_size = (enum nvmmio_size)(seed / 2 % 3);
     bool small = maker.plan.kind == PROGRAM_SMALL;
     uint32_t length = small ? 4 + pick(&maker, 9) : 8 + pick(&maker, 50);
     uint32_t handles = small ? 3 : PROGRAM_HANDLES;
@@ -291,6 +318,8 @@ void program_make(struct program *program, uint64_t seed, const struct program_p
             make_write(&maker, handle);
         else
             make_quiet(&maker, handle);
+        for (uint32_t i = 0; program->stream && i < 2; i++)
+            make_stream(&maker);
         add_death(&maker, from);
     }
 }
@@ -320,14 +349,19 @@ void program_describe_setup(const struct program *program, char *text, size_t by
                                program->apart[i] ? ", log apart" : "",
                                i && program->elsewhere ? ", elsewhere" : "");
     }
+    static const char *const sizes[] = {"auto", "exact", "ahead"};
+    if (program->stream && at < bytes)
+        (void)snprintf(text + at, bytes - at, " stream in %s, %s",
+                       program->stream_elsewhere ? "/l" : "/d", sizes[program->stream_size]);
 }
 
 void program_describe(const struct program *program, uint32_t at, char *text, size_t bytes)
 {
     static const char *const names[OP_KINDS] = {
-        "open",    "close",    "read",      "read all", "view",    "write", "truncate", "allocate",
-        "sync",    "rollback", "seal",      "commit",   "apply",   "flush", "lock",     "unlock",
-        "prepare", "resolve",  "sync many", "step",     "foreign", "kill",  "fault",    "space",
+        "open",     "close",  "read",     "read all", "view",      "write", "truncate",
+        "allocate", "sync",   "rollback", "seal",     "commit",    "apply", "flush",
+        "lock",     "unlock", "prepare",  "resolve",  "sync many", "step",  "foreign",
+        "kill",     "fault",  "space",    "stream",
     };
     const struct op *op = &program->ops[at];
     char more[64] = "";
@@ -349,6 +383,12 @@ void program_describe(const struct program *program, uint32_t at, char *text, si
     case OP_SYNC_MANY:
         snprintf(more, sizeof more, " with handle %u (%u)", op->other, op->number);
         break;
+    case OP_STREAM: {
+        static const char *const what[STREAM_NUMBERS] = {"read", "close", "cut", "sync", "sync"};
+        const char *named = what[op->number % STREAM_NUMBERS];
+        snprintf(more, sizeof more, " %s %u", named ? named : "append", op->bytes);
+        break;
+    }
     case OP_LOCK:
     case OP_UNLOCK:
     case OP_RESOLVE:

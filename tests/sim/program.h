@@ -1,8 +1,8 @@
 /*
  * program: a seeded list of operations on one or two files, by handles in one to
- * three processes.  The list depends on the seed alone, not on what the engine
- * answers, so it can be cut down and run again; what makes no sense where it
- * stands (a write by a closed handle) is passed over when it runs.
+ * three processes, and on a stream now and then.  The list depends on the seed alone, not on what
+ * the engine answers, so it can be cut down and run again; what makes no sense where it stands (a
+ * write by a closed handle) is passed over when it runs.
  *
  * Threads: one.
  */
@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "core/nvmmio.h"
 
 #define PROGRAM_OPS_MAX 128u
 #define PROGRAM_FILES 2u
@@ -43,8 +45,13 @@ enum op_kind {
     OP_KILL,
     OP_FAULT,
     OP_SPACE,
+    OP_STREAM,
     OP_KINDS,
 };
+
+/* What OP_STREAM does by its number; larger ones append.  Where nobody writes the stream, opening
+ * it is what it does. */
+enum { STREAM_READ, STREAM_CLOSE, STREAM_CUT, STREAM_SYNC, STREAM_SYNC_MORE, STREAM_NUMBERS = 12 };
 
 struct op {
     enum op_kind kind;
@@ -66,6 +73,8 @@ struct program {
     bool absent[PROGRAM_FILES]; /* home is made by the program */
     bool elsewhere;             /* the second file is in another directory */
     uint32_t bytes[PROGRAM_FILES];
+    bool stream, stream_elsewhere; /* there is one; in /l */
+    enum nvmmio_size stream_size;
     uint32_t log_bytes, stage_bytes;
     uint32_t op_count;
     struct op ops[PROGRAM_OPS_MAX];
@@ -88,7 +97,9 @@ struct program_plan {
     bool no_marks;  /* homes that carry a mark */
     bool no_aparts; /* logs that have a directory of their own */
     bool no_makes;  /* homes that the program makes */
-    bool aparts;    /* most logs have a directory of their own */
+    bool no_streams;
+    bool streams; /* in every program */
+    bool aparts;  /* most logs have a directory of their own */
 };
 
 void program_make(struct program *program, uint64_t seed, const struct program_plan *plan);

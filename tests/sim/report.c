@@ -29,14 +29,10 @@ void report_command(FILE *to, const struct explore *explore, const struct progra
             semantics_name(explore), explore->options.depth, program->seed);
     if (plan->kind != PROGRAM_ANY)
         fprintf(to, " --kind %s", kinds[plan->kind]);
-    fprintf(to, "%s%s%s%s%s", plan->no_deaths ? " --no-deaths" : "",
+    fprintf(to, "%s%s%s%s%s%s%s", plan->streams ? " --streams" : "",
+            plan->no_streams ? " --no-streams" : "", plan->no_deaths ? " --no-deaths" : "",
             plan->no_faults ? " --no-faults" : "", plan->no_marks ? " --no-marks" : "",
             plan->no_aparts ? " --no-aparts" : "", plan->no_makes ? " --no-makes" : "");
-    if (explore->sim->skip_site != SIM_NONE) {
-        char site[128];
-        fprintf(to, " --mutate %s",
-                sim_site_text(explore->sim, explore->sim->skip_site, site, sizeof site));
-    }
     for (uint32_t i = 0; i < program->dropped_count; i++)
         fprintf(to, "%s%u", i ? "," : " --drop ", program->dropped[i]);
     explore_path_text(explore, path, sizeof path);

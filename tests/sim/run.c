@@ -312,6 +312,7 @@ static void after_death(struct run *run, uint32_t index)
     forget_process(run, index);
     run_note(run);
     settle(run);
+    run_stream_death(run, index, run_process(run, HARNESS));
     run_note(run);
     if (!run->prepared)
         return;
@@ -359,7 +360,7 @@ static bool is_home(const struct run *run, const char *path)
     for (uint32_t i = 0; i < run->program->files; i++)
         if (strcmp(path, run->model->files[i].path) == 0)
             return true;
-    return false;
+    return strcmp(path, run->model->stream.path) == 0;
 }
 
 /* What is left when the last handle was closed. */
@@ -395,6 +396,9 @@ static void finish(struct run *run)
         if (run->handles[i].open)
             step(run, &op);
     }
+    struct op close = {.kind = OP_STREAM, .handle = run->stream.process, .number = STREAM_CLOSE};
+    if (run->stream.handle && !run->failure[0])
+        step(run, &close);
     if (!run->failure[0])
         check_end(run);
 }

@@ -40,6 +40,14 @@ struct run {
     bool deciding[PROGRAM_FILES];       /* MODEL_SUPER decides it */
     bool armed;                         /* a fault was waiting when this operation began */
     bool faulty;                        /* one hit any */
+    struct {
+        struct nvmmio_stream *handle; /* of its writer; NULL: there is none */
+        uint32_t process;
+        bool synced; /* a sync was, since it was opened */
+        bool broken; /* a call failed: good for close only */
+        bool unsure; /* that was so: what there is, the next writer tells */
+        bool over;   /* the model has no room for more of it */
+    } stream;
     uint8_t *buffer;
     size_t buffer_bytes;
     uint32_t at; /* operation */
@@ -115,6 +123,13 @@ static inline bool run_fired(const struct run *run)
 
 /* A program without nvmmio changes a home that nobody has open. */
 void run_foreign(struct run *run, struct sim_process *process, const struct op *op);
+
+/* ---- run_stream.c -------------------------------------------------------------------- */
+
+void run_stream(struct run *run, const struct op *op);
+/* Process `index` died, perhaps as the stream's writer: what was appended is there, and of what was
+ * being appended, or cut, a part. */
+void run_stream_death(struct run *run, uint32_t index, struct run_process *heir);
 
 /* ---- run.c --------------------------------------------------------------------------- */
 

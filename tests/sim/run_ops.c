@@ -269,6 +269,10 @@ void run_op(struct run *run, const struct op *op)
             run->model->files[f].suspect = true;
         return;
     }
+    if (op->kind == OP_STREAM) {
+        run_stream(run, op);
+        return;
+    }
     if (op->kind == OP_FOREIGN) {
         run_foreign(run, process->sim, op);
         return;

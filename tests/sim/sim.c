@@ -2,7 +2,6 @@
 #include "tests/sim/sim.h"
 
 #include <assert.h>
-#include <execinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +19,6 @@ struct sim *sim_create(enum sim_semantics semantics)
         abort();
     }
     sim->semantics = semantics;
-    sim->skip_site = SIM_NONE;
-    sim->site_depth = 2;
     sim_reset(sim, 1);
     return sim;
 }
@@ -250,58 +247,11 @@ int sim_fault(struct sim *sim, enum sim_call call)
     return fault->error;
 }
 
-extern const char __executable_start[];
+bool sim_unflushed;
 
-static uint32_t add_site(struct sim *sim, const struct sim_site *site)
+bool sim_step(const struct sim *sim, enum sim_step step)
 {
-    char text[128];
-    uint32_t i = sim->site_count;
-    if (i == SIM_SITES_MAX)
-        return SIM_NONE - 1;
-    sim->sites[i] = *site;
-    sim->site_count++;
-    if (strcmp(sim_site_text(sim, i, text, sizeof text), sim->skip_text) == 0)
-        sim->skip_site = i;
-    return i;
-}
-
-bool sim_step(struct sim *sim, enum sim_step step)
-{
-    if ((sim->skip_kinds >> step & 1) && !sim->harness)
+    if (step == SIM_STEP_FLUSH && sim_unflushed)
         return false;
-    if (!sim->count_sites || sim->harness)
-        return true;
-    /* Without this function and the one of the os or medium that asks. */
-    void *frames[SIM_SITE_DEPTH + 2] = {NULL};
-    struct sim_site site = {.step = step};
-    /* Locks are given back in one place, on behalf of many. */
-    uint32_t depth = step == SIM_STEP_RELEASE ? 1 : sim->site_depth;
-    int count = backtrace(frames, SIM_SITE_DEPTH + 2);
-    for (int f = 2; f < count && f < 2 + (int)depth; f++)
-        site.chain[f - 2] = (size_t)((const char *)frames[f] - __executable_start) - 1;
-    uint32_t i = 0;
-    while (i < sim->site_count && (sim->sites[i].step != step ||
-                                   memcmp(sim->sites[i].chain, site.chain, sizeof site.chain) != 0))
-        i++;
-    if (i == sim->site_count)
-        i = add_site(sim, &site);
-    if (i < SIM_SITES_MAX)
-        sim->sites[i].hits++;
-    if (i < SIM_SITES_MAX && sim->running)
-        sim->sites[i].hits_run++;
-    return i != sim->skip_site;
-}
-
-const char *sim_site_text(const struct sim *sim, uint32_t site, char *buffer, size_t bytes)
-{
-    static const char *const names[SIM_STEPS] = {
-        [SIM_STEP_FENCE] = "fence",         [SIM_STEP_FLUSH] = "flush",
-        [SIM_STEP_RELEASE] = "release",     [SIM_STEP_SYNC] = "sync",
-        [SIM_STEP_DIRECTORY] = "directory",
-    };
-    const struct sim_site *at = &sim->sites[site];
-    size_t used = (size_t)snprintf(buffer, bytes, "%s", names[at->step]);
-    for (uint32_t i = 0; i < SIM_SITE_DEPTH && at->chain[i] && used < bytes; i++)
-        used += (size_t)snprintf(buffer + used, bytes - used, "%c%zx", i ? ',' : '@', at->chain[i]);
-    return buffer;
+    return sim->harness || !(sim->skip_kinds >> step & 1);
 }

@@ -94,17 +94,6 @@ enum sim_step {
     SIM_STEPS,
 };
 
-#define SIM_SITES_MAX 256u
-#define SIM_SITE_DEPTH 4u /* calls that tell one site from another, at most */
-
-/* A step at one place of the engine: its call chain, as offsets in the program, for addr2line. */
-struct sim_site {
-    enum sim_step step;
-    size_t chain[SIM_SITE_DEPTH];
-    uint64_t hits;
-    uint64_t hits_run; /* of these, while `running` was set */
-};
-
 /* Calls of the system that can be made to fail. */
 enum sim_call {
     SIM_CALL_OPEN,
@@ -150,25 +139,21 @@ struct sim {
     uint32_t note;       /* goes into every event */
 
     struct sim_fault fault;
-    bool count_sites;    /* collect the places of persistence steps */
-    bool running;        /* a program runs, not a recovery */
-    bool harness;        /* what goes on is not the engine's: no place of a step */
-    uint32_t site_depth; /* calls that tell places apart (default 2) */
-    uint32_t skip_site;  /* leave this one out; SIM_NONE: none */
-    char skip_text[128]; /* or this one, as sim_site_text has it, when it is met */
-    uint32_t skip_kinds; /* leave these out, wherever they are: bits 1 << enum sim_step */
-    struct sim_site sites[SIM_SITES_MAX];
-    uint32_t site_count;
+    bool harness;        /* what goes on is not the engine's: it goes right, no step is left out */
+    uint32_t skip_kinds; /* steps that are left out: bits 1 << enum sim_step */
 
     uint8_t *undo; /* private to sim_files.c */
     size_t undo_bytes, undo_capacity;
 };
 
+/* Stores are not flushed while it is set: for tests/mutation, which sets it around one of them. */
+extern bool sim_unflushed;
+
 /* ---- The machine --------------------------------------------------------------------- */
 
 struct sim *sim_create(enum sim_semantics semantics);
 void sim_destroy(struct sim *sim);
-/* An empty machine again, whatever was done to it; sites stay. */
+/* An empty machine again, whatever was done to it. */
 void sim_reset(struct sim *sim, uint64_t seed);
 
 /* A process begins; give its os to nv_process_create. */
@@ -223,10 +208,8 @@ bool sim_tick(struct sim_process *process, enum sim_tick tick);
 _Noreturn void sim_die(struct sim_process *process);
 /* 0, or what the call is made to answer. */
 int sim_fault(struct sim *sim, enum sim_call call);
-/* False: this step, at this place, is left out. */
-bool sim_step(struct sim *sim, enum sim_step step);
-/* "fence@1234,5678", the calls from the inside out; returns `buffer`. */
-const char *sim_site_text(const struct sim *sim, uint32_t site, char *buffer, size_t bytes);
+/* False: it is left out. */
+bool sim_step(const struct sim *sim, enum sim_step step);
 
 /* ---- Tables -------------------------------------------------------------------------- */
 

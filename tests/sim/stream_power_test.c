@@ -315,12 +315,14 @@ static void exact_on_a_disk(void **state)
     run_all(SIM_PAGE);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ahead_on_dax),
         cmocka_unit_test(ahead_on_a_disk),
         cmocka_unit_test(exact_on_a_disk),
     };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
