@@ -50,7 +50,7 @@ static int64_t look(struct run *run, struct nvmmio_stream *handle, uint32_t low,
     ssize_t got = nvmmio_stream_pread(handle, buffer, (size_t)bytes + 1, 0);
     if (got < 0)
         return got;
-    size_t compared = (size_t)nv_min(bytes, same);
+    size_t compared = (size_t)nv_min((uint64_t)bytes, same);
     if (got != bytes || bytes < low || bytes > high)
         run_fail(run, "the stream has %lld bytes, of %u to %u", (long long)bytes, low, high);
     else if (compared && memcmp(buffer, stream->versions[stream->version].data, compared) != 0)
