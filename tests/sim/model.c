@@ -152,7 +152,7 @@ void model_options(const struct model *model, uint32_t file, struct nvmmio_optio
     if (program->marked[file])
         options->mark = &model->mark;
     if (program->apart[file])
-        options->log_dir = "/l";
+        options->log_dir = file && program->elsewhere ? "/d" : "/l";
 }
 
 static bool same_allowed(const struct allowed *a, const struct allowed *b)

@@ -193,7 +193,7 @@ static void unawaited_commits_turn_the_log_over(void **state)
 static void a_header_that_was_lost_is_written_again(void **state)
 {
     (void)state;
-    for (uint32_t sync = 1; sync <= 6; sync++) {
+    for (uint32_t i = 0; i < 12; i++) {
         struct program *program = new_program(2);
         program->marked[0] = program->absent[0] = true;
         add(program, OP_OPEN, 0)->number = 2;
@@ -203,11 +203,27 @@ static void a_header_that_was_lost_is_written_again(void **state)
         (void)add(program, OP_SEAL, 0);
         struct op *fault = add(program, OP_FAULT, 0);
         fault->number = 13;
-        fault->bytes = sync;
+        fault->bytes = 1 + i / 2;
         (void)add(program, OP_CLOSE, 0);
         add(program, OP_OPEN, 1)->number = 2;
-        passes_by_hand(SIM_PAGE, program);
+        passes_by_hand(i % 2 ? SIM_PAGE : SIM_DAX, program);
     }
+}
+
+/* A home that grows within its last page on DAX: no page fault makes its new size durable. */
+static void growth_within_a_page_is_durable(void **state)
+{
+    struct program *program = new_program(1);
+    (void)state;
+    program->bytes[0] = 1599;
+    add(program, OP_OPEN, 0)->number = 2;
+    for (uint32_t i = 0; i < 3; i++) {
+        struct op *op = add(program, OP_WRITE, 0);
+        op->offset = i ? 100 * i : 1700;
+        op->bytes = i ? 8 : 500;
+        (void)add(program, OP_SYNC, 0);
+    }
+    passes_by_hand(SIM_DAX, program);
 }
 
 /* Who wrote first died before his first commit, and his log was removed; then a program without
@@ -284,6 +300,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_was_found_stays_mended),
         cmocka_unit_test(unawaited_commits_turn_the_log_over),
         cmocka_unit_test(a_header_that_was_lost_is_written_again),
+        cmocka_unit_test(growth_within_a_page_is_durable),
         cmocka_unit_test(a_log_that_was_of_no_use_does_not_come_back),
         cmocka_unit_test(nothing_is_lost_on_dax),
         cmocka_unit_test(nothing_is_lost_on_page),
