@@ -57,16 +57,31 @@ const char *Uri()
     return making || ended || !uri || !uri[0] ? nullptr : uri;
 }
 
+/* Makes what is called here get the library's. */
+class Making
+{
+  public:
+    Making()
+    {
+        making = true;
+    }
+    ~Making()
+    {
+        making = false;
+    }
+    Making(const Making &) = delete;
+    Making &operator=(const Making &) = delete;
+};
+
 SharedFileSystem MakeFileSystem(const char *uri)
 {
-    rocksdb::ConfigOptions strict;
+    const Making guard;
+    rocksdb::ConfigOptions strict; /* asks for the default, too */
     SharedFileSystem file_system;
 
     nvmmio_rocksdb_register();
     strict.ignore_unsupported_options = false;
-    making = true;
     const rocksdb::Status status = rocksdb::FileSystem::CreateFromString(strict, uri, &file_system);
-    making = false;
     if (!status.ok()) {
         fprintf(stderr, "%s: %s\n", uri, status.ToString().c_str());
         exit(2);
@@ -77,11 +92,9 @@ SharedFileSystem MakeFileSystem(const char *uri)
 rocksdb::Env *MakeEnv(const char *uri)
 {
     const SharedFileSystem file_system = MakeFileSystem(uri);
+    const Making guard;
 
-    making = true;
-    rocksdb::Env *const env = rocksdb::NewCompositeEnv(file_system).release();
-    making = false;
-    return env;
+    return rocksdb::NewCompositeEnv(file_system).release();
 }
 
 } // namespace
