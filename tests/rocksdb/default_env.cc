@@ -33,11 +33,6 @@ rocksdb::Env *LibrarysEnv()
     return LibrarysDefault<rocksdb::Env *>("_ZN7rocksdb3Env7DefaultEv");
 }
 
-SharedFileSystem LibrarysFileSystem()
-{
-    return LibrarysDefault<SharedFileSystem>("_ZN7rocksdb10FileSystem7DefaultEv");
-}
-
 /* What an Env and a FileSystem are made of asks for the default too. */
 thread_local bool making = false;
 /* The library's Env ends itself in another way when it finds that it is not the default. */
@@ -99,15 +94,18 @@ rocksdb::Env *MakeEnv(const char *uri)
 
 } // namespace
 
+/* Not where the test is about the library's own FileSystem. */
+#ifdef DEFAULT_FILE_SYSTEM
 SharedFileSystem rocksdb::FileSystem::Default()
 {
     const char *const uri = Uri();
 
     if (!uri)
-        return LibrarysFileSystem();
+        return LibrarysDefault<SharedFileSystem>("_ZN7rocksdb10FileSystem7DefaultEv");
     static const auto *const made = new SharedFileSystem(MakeFileSystem(uri));
     return *made;
 }
+#endif
 
 rocksdb::Env *rocksdb::Env::Default()
 {
