@@ -25,7 +25,9 @@ template <typename Result> Result LibrarysDefault(const char *name)
     using Function = Result();
     void *const function = dlsym(RTLD_NEXT, name);
 
-    return function ? reinterpret_cast<Function *>(function)() : Result();
+    if (!function)
+        return Result();
+    return reinterpret_cast<Function *>(function)();
 }
 
 rocksdb::Env *LibrarysEnv()

@@ -26,7 +26,7 @@ struct managed_options {
 struct managed;
 
 /* NULL: what was wrong was printed; so with MANAGED_OTHER. */
-struct managed *managed_open(const char *path, const struct managed_options *options);
+struct managed *managed_open(const char *path, const struct managed_options *wanted);
 void managed_close(struct managed *managed);
 enum managed_result managed_put(struct managed *managed, uint64_t n);
 enum managed_result managed_flush(struct managed *managed);

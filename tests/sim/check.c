@@ -65,7 +65,7 @@ static void make_room(struct check *check, size_t bytes)
         return;
     check->buffer_bytes = bytes + bytes / 4 + 4096;
     free(check->buffer);
-    check->buffer = malloc(check->buffer_bytes);
+    check->buffer = calloc(1, check->buffer_bytes);
     if (!check->buffer)
         abort();
 }
