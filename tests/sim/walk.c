@@ -232,6 +232,16 @@ static enum walk_step step_store(struct walk *walk, size_t index)
     return WALK_MORE;
 }
 
+/* A size and the write that it came with are one event to a file system that orders them. */
+static bool waits_for_data(const struct walk *walk, const struct trace_event *event)
+{
+    if (!walk->ordered || walk->next == walk->trace->count)
+        return false;
+    const struct trace_event *next = event + 1;
+    return (next->kind == TRACE_STORE || next->kind == TRACE_ZERO) && next->cover == COVER_SYNC &&
+           next->file == event->file;
+}
+
 enum walk_step walk_next(struct walk *walk)
 {
     if (walk->next == walk->trace->count)
@@ -247,7 +257,7 @@ enum walk_step walk_next(struct walk *walk)
     case TRACE_UNNAME:
     case TRACE_RENAME:
         add(walk, index);
-        return WALK_MORE;
+        return event->kind == TRACE_SIZE && waits_for_data(walk, event) ? WALK_SAME : WALK_MORE;
     case TRACE_MAKE: {
         struct sim_file like;
         memcpy(&like, trace_bytes(walk->trace, event), sizeof like);

@@ -7,8 +7,10 @@
  * any choice of it:
  *   dax   any 8 bytes by themselves, an older version of them as well
  *   page  any sectors of 512 bytes (or of 4096, all at once), older versions too
- *   sizes of one file in their order, but regardless of what was stored to it
- *   names of one directory in their order, or in none; directories by themselves
+ *   sizes of one file in their order, but regardless of what was stored to it;
+ *     with `ordered`, none without the write that made the file so long
+ *   names of one directory in their order, or in none; with `ordered`, in their
+ *     order; directories by themselves
  *
  * Threads: one.
  */
@@ -34,7 +36,8 @@ struct pending {
 struct walk {
     struct sim *sim;
     const struct trace *trace;
-    size_t next; /* event */
+    size_t next;  /* event */
+    bool ordered; /* the file system keeps the order that programs see, as ext4 and xfs do */
     struct pending *pending;
     size_t count, capacity;
     bool *chosen; /* of pending; room for walk_image */

@@ -88,7 +88,7 @@ static void draw_begin(const struct walk *walk, uint64_t choice, struct draw *dr
     draw->plan = (enum plan)(sim_random(&draw->random) % PLANS);
     draw->pivot_part = (enum part)(sim_random(&draw->random) % PARTS);
     draw->weight = weights[sim_random(&draw->random) % (sizeof weights / sizeof weights[0])];
-    draw->names_ordered = chance(draw, 192);
+    draw->names_ordered = chance(draw, 192) || walk->ordered;
     uint64_t way = sim_random(&draw->random);
     draw->lines = way % 4 == 0;
     draw->blocks = way % 2 == 0;
@@ -182,7 +182,17 @@ static void mix(struct draw *draw, uint64_t value)
     draw->hash ^= draw->hash >> 32;
 }
 
-static void put_store(struct walk *walk, struct draw *draw, size_t index)
+/* Whether the size that this store came with is there, which says that the store is. */
+static bool must_be_there(const struct walk *walk, size_t index, const bool *chosen)
+{
+    const struct pending *store = &walk->pending[index];
+    const struct pending *size = store - 1;
+    return walk->ordered && index > 0 && store->cover == COVER_SYNC && size->kind == TRACE_SIZE &&
+           size->event + 1 == store->event && size->file == store->file && chosen[index - 1] &&
+           size->offset > store->offset && size->offset <= store->offset + store->bytes;
+}
+
+static void put_store(struct walk *walk, struct draw *draw, size_t index, bool whole)
 {
     const struct pending *pending = &walk->pending[index];
     uint32_t units = pending->bytes / pending->unit;
@@ -191,12 +201,14 @@ static void put_store(struct walk *walk, struct draw *draw, size_t index)
     struct cut cut = {.part = PART_NONE};
     if (!draw->subset)
         cut = draw_cut(draw, index, pending, units);
-    if (cut.part == PART_NONE && !draw->subset)
+    if (whole)
+        cut = (struct cut){.part = PART_ALL, .end = units};
+    else if (cut.part == PART_NONE && !draw->subset)
         return;
     for (uint32_t u = 0; u <= units; u++) {
         bool chosen = false;
         if (u < units && !walk_hidden(pending, u))
-            chosen = draw->subset ? draw->bits >> draw->bit++ & 1
+            chosen = draw->subset ? draw->bits >> draw->bit++ & 1 || whole
                                   : unit_chosen(draw, pending, &cut, u, &group_chosen);
         if (chosen && first == UNITS_ALL)
             first = u;
@@ -283,7 +295,7 @@ uint64_t walk_image(struct walk *walk, uint64_t choice, bool newest)
     for (size_t i = 0; i < walk->count; i++) {
         const struct pending *pending = &walk->pending[i];
         if (is_store(pending)) {
-            put_store(walk, &draw, i);
+            put_store(walk, &draw, i, must_be_there(walk, i, chosen));
             continue;
         }
         draw.bit++;
