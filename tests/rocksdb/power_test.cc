@@ -1,0 +1,415 @@
+/*
+ * Losses of power and deaths in the life of a database on a simulated machine:
+ * what RocksDB asked of its FileSystem in two lives was recorded (power/record.cc),
+ * and is done again by the plug-in there.  The power is cut at every event, the
+ * process killed between any two calls; files and names are held against what
+ * was appended, synced and renamed, and of some RocksDB opens the database.
+ *
+ * A step that is left out is seen: the last tests.
+ *
+ *     power_test [--images N] [--deaths N] [--opens N] [--seed S] [gtest's options]
+ *
+ * N images of what each power cut may leave (4), one of N of which becomes a
+ * database that is opened (53); a death before every Nth call (7).
+ */
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+#include "tests/rocksdb/power/kernel.h"
+#include "tests/rocksdb/power/look.h"
+#include "tests/rocksdb/power/replay.h"
+
+namespace
+{
+
+uint64_t images = 4, opens = 53, deaths = 7, seed = 1;
+
+struct Place {
+    const char *uri;
+    bool dax;
+    bool ordered; /* the file system keeps the order of sizes, their data, and names */
+};
+
+constexpr Place kDax = {"nvmmio://", true, true};
+constexpr Place kDaxUnordered = {"nvmmio://", true, false};
+constexpr Place kDisk = {"nvmmio://", false, true};
+constexpr Place kDiskUnordered = {"nvmmio://", false, false};
+constexpr Place kDiskAhead = {"nvmmio://?wal_size=ahead", false, true};
+constexpr Place kDiskAheadUnordered = {"nvmmio://?wal_size=ahead", false, false};
+
+using Calls = std::vector<Call>;
+
+Calls ReadLife(Kind kind)
+{
+    const std::string path = std::string("tests/rocksdb/power/") +
+                             (kind == Kind::kPlain ? "plain.trace" : "recycled.trace");
+    Calls calls;
+    std::string error;
+
+    EXPECT_TRUE(ReadCalls(path, &calls, &error)) << error;
+    return calls;
+}
+
+/* A machine with the plug-in on it. */
+class Stage
+{
+  public:
+    Stage(const Place &place, LeaveOut leave_out)
+        : machine_(machine_create(place.dax)), fs_(NewNvmmio(place.uri, machine_))
+    {
+        machine_boot(machine_);
+        machine_record(machine_);
+        replay_ = std::make_unique<Replay>(machine_, fs_.get(), place.dax, std::move(leave_out));
+    }
+    ~Stage()
+    {
+        replay_.reset();
+        fs_.reset();
+        machine_destroy(machine_);
+    }
+    Stage(const Stage &) = delete;
+    Stage &operator=(const Stage &) = delete;
+
+    struct machine *machine()
+    {
+        return machine_;
+    }
+    rocksdb::FileSystem *fs()
+    {
+        return fs_.get();
+    }
+    Replay *replay()
+    {
+        return replay_.get();
+    }
+
+  private:
+    struct machine *const machine_;
+    std::unique_ptr<rocksdb::FileSystem> fs_;
+    std::unique_ptr<Replay> replay_;
+};
+
+uint64_t Next(uint64_t *random)
+{
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    return *random;
+}
+
+std::string Directory()
+{
+    const char *const given = getenv("TEST_TMPDIR");
+
+    return std::string(given ? given : "/dev/shm") + "/power_test";
+}
+
+struct Search {
+    uint64_t cuts = 0, images = 0, databases = 0;
+    std::string problem; /* the first that was found */
+};
+
+std::string LookAtImage(Stage *stage, const Place &place, Kind kind, const Moment &moment,
+                        uint64_t draw, Search *search)
+{
+    struct machine *const machine = stage->machine();
+    const Crash crash = place.ordered ? Crash::kPower : Crash::kPowerUnordered;
+    /* Elsewhere RocksDB may find a damaged MANIFEST, or none, with posix as with us. */
+    const bool open = kind == Kind::kPlain && place.ordered && draw % opens == 0;
+    std::string problem = LookAtNames(machine, moment, crash);
+
+    /* As RocksDB without the plug-in finds it. */
+    if (problem.empty() && open && draw / opens % 2 == 0) {
+        search->databases++;
+        problem = LookAtDatabase(machine, moment, crash, Directory());
+    }
+    if (!problem.empty())
+        return problem;
+
+    machine_boot(machine);
+    problem = LookAtStreams(machine, stage->fs(), moment, crash);
+    if (problem.empty() && open && draw / opens % 2 == 1) {
+        search->databases++;
+        problem = LookAtDatabase(machine, moment, crash, Directory());
+    }
+    machine_kill(machine);
+    return problem;
+}
+
+Search CutEverywhere(const Place &place, Kind kind, Stage *stage)
+{
+    const Calls calls = ReadLife(kind);
+    uint64_t random = seed * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t note = 0;
+    Search search;
+
+    for (const Call &call : calls)
+        stage->replay()->Do(call);
+    machine_kill(stage->machine());
+    machine_rewind(stage->machine(), place.ordered);
+    while (search.problem.empty() && machine_advance(stage->machine(), &note)) {
+        search.cuts++;
+        for (uint64_t i = 0; i < images && search.problem.empty(); i++) {
+            machine_cut(stage->machine(), Next(&random));
+            search.problem = LookAtImage(stage, place, kind, stage->replay()->At(note),
+                                         Next(&random) >> 8, &search);
+            machine_uncut(stage->machine());
+            search.images++;
+        }
+    }
+    machine_end(stage->machine());
+    return search;
+}
+
+void NothingIsLost(const Place &place, Kind kind)
+{
+    Stage stage(place, nullptr);
+    const Search search = CutEverywhere(place, kind, &stage);
+
+    printf("%llu cuts, %llu images, %llu of them opened, seed %llu\n",
+           static_cast<unsigned long long>(search.cuts),
+           static_cast<unsigned long long>(search.images),
+           static_cast<unsigned long long>(search.databases),
+           static_cast<unsigned long long>(seed));
+    EXPECT_EQ(search.problem, "") << "cut " << search.cuts << ", --images " << images << " --seed "
+                                  << seed;
+    EXPECT_GT(search.cuts, 500U);
+}
+
+void KilledEverywhere(const Place &place, Kind kind)
+{
+    const Calls calls = ReadLife(kind);
+    uint64_t random = seed;
+    uint64_t databases = 0;
+    std::string problem;
+
+    for (size_t end = seed % deaths; end <= calls.size() && problem.empty(); end += deaths) {
+        Stage stage(place, nullptr);
+
+        for (size_t i = 0; i < end; i++)
+            stage.replay()->Do(calls[i]);
+        machine_kill(stage.machine());
+        stage.replay()->Die();
+        machine_boot(stage.machine());
+        const Moment &now = stage.replay()->Now();
+        problem = LookAtNames(stage.machine(), now, Crash::kProcess);
+        if (problem.empty())
+            problem = LookAtStreams(stage.machine(), stage.fs(), now, Crash::kProcess);
+        if (problem.empty() && kind == Kind::kPlain && Next(&random) % 8 == 0) {
+            databases++;
+            problem = LookAtDatabase(stage.machine(), now, Crash::kProcess, Directory());
+        }
+        machine_kill(stage.machine());
+        EXPECT_EQ(problem, "") << "killed before call " << end << ", --seed " << seed;
+    }
+    printf("%zu deaths, %llu databases opened\n", calls.size() / deaths,
+           static_cast<unsigned long long>(databases));
+}
+
+/* ---- all is well --------------------------------------------------------------------------- */
+
+TEST(Power, Dax)
+{
+    NothingIsLost(kDax, Kind::kPlain);
+    NothingIsLost(kDax, Kind::kRecycled);
+}
+
+TEST(Power, DaxUnordered)
+{
+    NothingIsLost(kDaxUnordered, Kind::kPlain);
+    NothingIsLost(kDaxUnordered, Kind::kRecycled);
+}
+
+TEST(Power, Disk)
+{
+    NothingIsLost(kDisk, Kind::kPlain);
+    NothingIsLost(kDisk, Kind::kRecycled);
+}
+
+TEST(Power, DiskUnordered)
+{
+    NothingIsLost(kDiskUnordered, Kind::kPlain);
+    NothingIsLost(kDiskUnordered, Kind::kRecycled);
+}
+
+TEST(Power, DiskAhead)
+{
+    NothingIsLost(kDiskAhead, Kind::kPlain);
+    NothingIsLost(kDiskAhead, Kind::kRecycled);
+}
+
+TEST(Power, DiskAheadUnordered)
+{
+    NothingIsLost(kDiskAheadUnordered, Kind::kPlain);
+    NothingIsLost(kDiskAheadUnordered, Kind::kRecycled);
+}
+
+TEST(Death, Dax)
+{
+    KilledEverywhere(kDax, Kind::kPlain);
+    KilledEverywhere(kDax, Kind::kRecycled);
+}
+
+TEST(Death, Disk)
+{
+    KilledEverywhere(kDisk, Kind::kPlain);
+    KilledEverywhere(kDisk, Kind::kRecycled);
+}
+
+TEST(Death, DiskAhead)
+{
+    KilledEverywhere(kDiskAhead, Kind::kPlain);
+    KilledEverywhere(kDiskAhead, Kind::kRecycled);
+}
+
+/* ---- what is left out is seen -------------------------------------------------------------- */
+
+void IsSeen(const Place &place, const LeaveOut &leave_out, const std::string &problem)
+{
+    Stage stage(place, leave_out);
+    const Search search = CutEverywhere(place, Kind::kPlain, &stage);
+
+    EXPECT_NE(search.problem.find(problem), std::string::npos) << "found: " << search.problem;
+}
+
+LeaveOut SyncsOf(const std::string &part)
+{
+    return [part](const Call &call, const std::string &name) {
+        return (call.verb == Verb::kSync || call.verb == Verb::kFsync) &&
+               name.find(part) != std::string::npos;
+    };
+}
+
+TEST(LeftOut, SyncsOfTheWal)
+{
+    IsSeen(kDisk, SyncsOf(".log"), ".log: bytes are lost");
+    IsSeen(kDiskAhead, SyncsOf(".log"), ".log: bytes are lost");
+}
+
+TEST(LeftOut, SyncsOfTables)
+{
+    IsSeen(kDisk, SyncsOf(".sst"), ".sst: bytes are lost");
+    IsSeen(kDax, SyncsOf(".sst"), ".sst: bytes are lost");
+}
+
+TEST(LeftOut, SyncsOfBlobs)
+{
+    IsSeen(kDax, SyncsOf(".blob"), ".blob: bytes are lost");
+}
+
+TEST(LeftOut, SyncsOfTheManifest)
+{
+    IsSeen(kDisk, SyncsOf("MANIFEST"), "MANIFEST");
+}
+
+TEST(LeftOut, SyncsBehindCurrent)
+{
+    IsSeen(kDisk, SyncsOf(".dbtmp"), "bytes are lost");
+}
+
+TEST(LeftOut, SyncsOfTheDirectory)
+{
+    const LeaveOut names = [](const Call &call, const std::string &) {
+        return call.verb == Verb::kSyncDirectory;
+    };
+
+    IsSeen(kDisk, names, "is not there");
+    IsSeen(kDax, names, "is not there");
+}
+
+TEST(LeftOut, Fences)
+{
+    Stage stage(kDax, nullptr);
+
+    machine_without_fences(stage.machine());
+    EXPECT_NE(CutEverywhere(kDax, Kind::kPlain, &stage).problem.find(".log: bytes are lost"),
+              std::string::npos);
+}
+
+TEST(LeftOut, Flushes)
+{
+    Stage stage(kDax, nullptr);
+
+    machine_without_flushes(stage.machine());
+    EXPECT_NE(CutEverywhere(kDax, Kind::kPlain, &stage).problem.find(".log: bytes are lost"),
+              std::string::npos);
+}
+
+/* RocksDB sees it too. */
+TEST(LeftOut, SyncsOfTheWalInTheDatabase)
+{
+    const Calls calls = ReadLife(Kind::kPlain);
+    Stage stage(kDisk, SyncsOf(".log"));
+    uint64_t random = seed;
+    uint32_t note = 0;
+    std::string problem;
+
+    for (const Call &call : calls)
+        stage.replay()->Do(call);
+    machine_kill(stage.machine());
+    machine_rewind(stage.machine(), true);
+    while (problem.empty() && machine_advance(stage.machine(), &note)) {
+        const Moment &moment = stage.replay()->At(note);
+
+        if (moment.promised == 0)
+            continue;
+        machine_cut(stage.machine(), Next(&random));
+        problem = LookAtDatabase(stage.machine(), moment, Crash::kPower, Directory());
+        machine_uncut(stage.machine());
+    }
+    machine_end(stage.machine());
+    EXPECT_NE(problem.find("the database is not what operation"), std::string::npos) << problem;
+}
+
+/* A MANIFEST whose size came before its data is found: so is any that could not be read. */
+TEST(LeftOut, TheOrderOfTheFileSystem)
+{
+    const Calls calls = ReadLife(Kind::kPlain);
+    Stage stage(kDiskUnordered, nullptr);
+    uint64_t random = seed;
+    uint32_t note = 0;
+    std::string problem;
+
+    for (const Call &call : calls)
+        stage.replay()->Do(call);
+    machine_kill(stage.machine());
+    machine_rewind(stage.machine(), false);
+    while (problem.find("MANIFEST") == std::string::npos &&
+           machine_advance(stage.machine(), &note)) {
+        machine_cut(stage.machine(), Next(&random));
+        problem = LookAtNames(stage.machine(), stage.replay()->At(note), Crash::kPower);
+        machine_uncut(stage.machine());
+    }
+    machine_end(stage.machine());
+    EXPECT_NE(problem.find("was not appended"), std::string::npos) << problem;
+}
+
+/* gtest has taken what is its own. */
+bool ReadArguments(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i += 2) {
+        uint64_t *const number = strcmp(argv[i], "--images") == 0   ? &images
+                                 : strcmp(argv[i], "--opens") == 0  ? &opens
+                                 : strcmp(argv[i], "--deaths") == 0 ? &deaths
+                                 : strcmp(argv[i], "--seed") == 0   ? &seed
+                                                                    : nullptr;
+        if (!number || i + 1 == argc || (*number = strtoull(argv[i + 1], nullptr, 10)) == 0)
+            return false;
+    }
+    return true;
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    testing::InitGoogleTest(&argc, argv);
+    if (!ReadArguments(argc, argv)) {
+        fprintf(stderr, "usage: power_test [--images N] [--deaths N] [--opens N] [--seed S]\n");
+        return 2;
+    }
+    return RUN_ALL_TESTS();
+}
