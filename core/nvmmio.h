@@ -530,6 +530,16 @@ struct nvmmio_report {
 NVMMIO_API NVMMIO_CHECKED int nvmmio_check(const char *path, const struct nvmmio_options *options,
                                            struct nvmmio_report *report);
 
+/* What a file is as a stream; whoever looks, nothing is changed. */
+struct nvmmio_stream_report {
+    size_t struct_bytes;
+    enum nvmmio_state state; /* PLAIN; LIVE: somebody writes it; CRASHED: it was left ahead */
+    uint64_t bytes;          /* size of the stream */
+    uint64_t file_bytes;     /* size of the file: more where it is ahead */
+};
+NVMMIO_API NVMMIO_CHECKED int nvmmio_stream_check(const char *path,
+                                                  struct nvmmio_stream_report *report);
+
 /* Called now and then; done and total in bytes. */
 typedef void nvmmio_progress(void *context, uint64_t done, uint64_t total);
 

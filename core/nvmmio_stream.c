@@ -126,6 +126,14 @@ int nvmmio_stream_stat(const char *path, uint64_t *bytes)
     return error ? error : nv_stream_stat(nv_process_streams(process), path, bytes);
 }
 
+int nvmmio_stream_check(const char *path, struct nvmmio_stream_report *report)
+{
+    struct nv_process *process = NULL;
+    *report = (struct nvmmio_stream_report){.struct_bytes = sizeof(*report)};
+    const int error = nv_process_default(&process);
+    return error ? error : nv_stream_check(nv_process_streams(process), path, report);
+}
+
 /* ---- writing ------------------------------------------------------------------------------- */
 
 ssize_t nvmmio_stream_append(struct nvmmio_stream *stream, const void *data, size_t bytes)

@@ -394,6 +394,38 @@ int nv_stream_recover(struct nv_stream_table *table, const char *path)
     return error ? error : found.ahead;
 }
 
+static int is_written(struct nv_file *file, bool *written)
+{
+    enum nv_lock_holder holder = NV_HOLDER_NONE;
+    uint64_t where = 0;
+    const int error = file->os->lock_holder(file, WRITER_BYTE, 1, &holder, &where);
+    *written = *written || holder != NV_HOLDER_NONE;
+    return error;
+}
+
+int nv_stream_check(struct nv_stream_table *table, const char *path,
+                    struct nvmmio_stream_report *report)
+{
+    struct nv_file file;
+    struct nv_size_found found = {.ahead = false};
+    bool written = false;
+    int error = table->os->open(table->os, path, 0, 0, &file);
+    if (error)
+        return nv_fail(error, "cannot open %s: %s", path, nvmmio_strerror(error));
+    error = is_written(&file, &written);
+    if (!error)
+        error = nv_size_find(&file, &found);
+    if (!error) /* a writer may have come since, and be why the file is ahead */
+        error = is_written(&file, &written);
+    (void)file.os->close(&file);
+    report->state = written       ? NVMMIO_STATE_LIVE
+                    : found.ahead ? NVMMIO_STATE_CRASHED
+                                  : NVMMIO_STATE_PLAIN;
+    report->bytes = found.bytes;
+    report->file_bytes = found.file_bytes;
+    return error;
+}
+
 int nv_stream_stat(struct nv_stream_table *table, const char *path, uint64_t *bytes)
 {
     struct nv_file_stat stat;

@@ -94,6 +94,8 @@ int nv_stream_info(struct nvmmio_stream *stream, struct nvmmio_stream_info *info
 void nv_stream_stats(struct nvmmio_stream *stream, struct nvmmio_stream_stats *stats);
 int nv_stream_recover(struct nv_stream_table *table, const char *path);
 int nv_stream_stat(struct nv_stream_table *table, const char *path, uint64_t *bytes);
+int nv_stream_check(struct nv_stream_table *table, const char *path,
+                    struct nvmmio_stream_report *report);
 
 /* Under the mutex: a mapping for readers through descriptor `on`, where there can be one. */
 void nv_stream_map(struct nv_stream_file *file, struct nv_file *on, const struct nv_probe *probe);

@@ -110,12 +110,64 @@ static void put_report(struct nv_output *output, const struct nv_tool_arguments 
     nv_output_flag(output, "prepared", report->prepared);
 }
 
+/* ---- streams: no log, and a file that may be longer than what is in it ---- */
+
+/* Whether there is something to say of it as a stream; `error` if that cannot be known. */
+static bool is_stream(const struct nv_tool_arguments *arguments, const struct nvmmio_report *file,
+                      struct nvmmio_stream_report *stream, int *error)
+{
+    *stream = (struct nvmmio_stream_report){.struct_bytes = sizeof(*stream)};
+    *error = 0;
+    if (file->state == NVMMIO_STATE_PLAIN)
+        *error = nvmmio_stream_check(arguments->path, stream);
+    return *error == 0 && stream->state != NVMMIO_STATE_PLAIN;
+}
+
+static void put_stream(struct nv_output *output, const struct nv_tool_arguments *arguments,
+                       const struct nvmmio_stream_report *stream)
+{
+    nv_output_text(output, "path", arguments->path);
+    nv_output_text(output, "state", state_name(stream->state));
+    if (stream->state == NVMMIO_STATE_CRASHED)
+        nv_output_text(output, "detail",
+                       "a stream, left with its file ahead of it; the next open as a stream, or "
+                       "\"nvmmio recover\", cuts the file");
+    nv_output_bytes(output, "stream_bytes", stream->bytes);
+    nv_output_bytes(output, "stream_file_bytes", stream->file_bytes);
+}
+
+static enum nv_tool_exit recover_stream(const struct nv_tool_arguments *arguments,
+                                        struct nv_output *output,
+                                        const struct nvmmio_stream_report *stream)
+{
+    if (arguments->dry_run) {
+        put_stream(output, arguments, stream);
+        nv_output_flag(output, "would_recover", stream->state == NVMMIO_STATE_CRASHED);
+        return exit_of_state(stream->state);
+    }
+    const int cut = nvmmio_stream_recover(arguments->path); /* -EBUSY where it is written */
+    if (cut < 0)
+        return fail(arguments, output, cut);
+    nv_output_text(output, "path", arguments->path);
+    nv_output_flag(output, "recovered", cut == 1);
+    nv_output_bytes(output, "stream_bytes", stream->bytes);
+    return NV_EXIT_OK;
+}
+
+/* ---- commands ---- */
+
 static enum nv_tool_exit check(const struct nv_tool_arguments *arguments, struct nv_output *output)
 {
     struct nvmmio_report report;
+    struct nvmmio_stream_report stream;
     int error = look(arguments, &report);
+    const bool streams = !error && is_stream(arguments, &report, &stream, &error);
     if (error)
         return fail(arguments, output, error);
+    if (streams) {
+        put_stream(output, arguments, &stream);
+        return exit_of_state(stream.state);
+    }
     put_report(output, arguments, &report);
     return exit_of_state(report.state);
 }
@@ -153,13 +205,19 @@ static int probe_place(const char *path, struct nvmmio_info *info)
 static enum nv_tool_exit info(const struct nv_tool_arguments *arguments, struct nv_output *output)
 {
     struct nvmmio_report report;
+    struct nvmmio_stream_report stream;
     struct nvmmio_info home, log;
     int error = look(arguments, &report);
+    const bool streams = !error && is_stream(arguments, &report, &stream, &error);
+    if (!error)
+        error = probe_place(arguments->path, &home);
     if (error)
         return fail(arguments, output, error);
-    error = probe_place(arguments->path, &home);
-    if (error)
-        return fail(arguments, output, error);
+    if (streams) {
+        put_stream(output, arguments, &stream);
+        put_medium(output, &home);
+        return exit_of_state(stream.state);
+    }
 
     bool apart = *report.log_path && arguments->log_dir;
     if (apart) {
@@ -239,9 +297,13 @@ static enum nv_tool_exit recover(const struct nv_tool_arguments *arguments,
                                  struct nv_output *output)
 {
     struct nvmmio_report before, after;
+    struct nvmmio_stream_report stream;
     int error = look(arguments, &before);
+    const bool streams = !error && is_stream(arguments, &before, &stream, &error);
     if (error)
         return fail(arguments, output, error);
+    if (streams)
+        return recover_stream(arguments, output, &stream);
     if (arguments->dry_run) {
         put_report(output, arguments, &before);
         nv_output_flag(output, "would_recover", before.state == NVMMIO_STATE_CRASHED);

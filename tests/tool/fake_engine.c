@@ -57,6 +57,23 @@ int nvmmio_recover(const char *path, const struct nvmmio_options *options,
     return 0;
 }
 
+int nvmmio_stream_check(const char *path, struct nvmmio_stream_report *report)
+{
+    (void)path;
+    demand(report->struct_bytes == sizeof(*report), "stream report has no size");
+    demand(fake.report.state == NVMMIO_STATE_PLAIN, "a file that is no stream was taken for one");
+    *report = fake.stream;
+    report->struct_bytes = sizeof(*report);
+    return fake.stream_error;
+}
+
+int nvmmio_stream_recover(const char *path)
+{
+    (void)path;
+    demand(!fake.recover_forbidden, "stream_recover was called");
+    return fake.stream_recover_error ? fake.stream_recover_error : 1;
+}
+
 int nvmmio_stats_live(const char *path, struct nvmmio_stats *stats)
 {
     (void)path;

@@ -12,6 +12,8 @@ struct fake_engine {
     const char *last_error;
     const char *log_dir_expected; /* compared with what check and recover are given */
     struct nvmmio_report report;
+    int stream_error, stream_recover_error;
+    struct nvmmio_stream_report stream;  /* of a file that is plain otherwise */
     struct nvmmio_info place, log_place; /* of any directory, and of log_dir_expected */
     struct nvmmio_stats stats;
     bool recover_forbidden;

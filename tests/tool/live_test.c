@@ -220,6 +220,50 @@ static void test_log_taken_away_from_a_database(void **state)
     output_has("state               plain");
 }
 
+/* A stream of 3000 bytes, whose file is ahead of it, and no close. */
+static void write_stream(void *argument)
+{
+    static const char bytes[3000] = "a stream";
+    struct nvmmio_stream_options options = NVMMIO_STREAM_OPTIONS_INIT;
+    struct nvmmio_stream *stream = NULL;
+    (void)argument;
+    options.flags = NVMMIO_CREATE;
+    options.size = NVMMIO_SIZE_AHEAD;
+    check_ok(nvmmio_stream_open(scratch.path, &options, &stream));
+    assert_int_equal(nvmmio_stream_append(stream, bytes, sizeof(bytes)), sizeof(bytes));
+    check_ok(nvmmio_stream_sync(stream));
+    parent_send('w');
+    (void)parent_receive();
+}
+
+static void test_stream_ahead_has_its_size_told(void **state)
+{
+    (void)state;
+    struct child child;
+    child_start(&child, write_stream, NULL);
+    child_expect(&child, 'w');
+    const int64_t ahead = file_bytes(scratch.path);
+    assert_true(ahead > 3000);
+    assert_int_equal(tool("info", scratch.path, NULL), 0);
+    output_has("state               live");
+    output_has("stream bytes        3000");
+    assert_int_equal(tool("recover", scratch.path, NULL), 4);
+    child_kill(&child);
+    assert_int_equal(tool("info", scratch.path, "--json"), 1);
+    output_has("\"state\": \"crashed\"");
+    output_has("\"stream_bytes\": 3000");
+    assert_int_equal(tool("check", scratch.path, NULL), 1);
+    output_has("stream file bytes   2097152");
+    assert_int_equal(tool("recover", scratch.path, "--dry-run"), 1);
+    output_has("would recover       yes");
+    assert_int_equal(file_bytes(scratch.path), ahead);
+    assert_int_equal(tool("recover", scratch.path, NULL), 0);
+    output_has("recovered           yes");
+    assert_int_equal(file_bytes(scratch.path), 3000);
+    assert_int_equal(tool("check", scratch.path, NULL), 0);
+    output_has("state               plain");
+}
+
 static void test_missing_things_are_named(void **state)
 {
     (void)state;
@@ -252,6 +296,8 @@ static int all_tests(void)
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_log_elsewhere, setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_log_taken_away_from_a_database, setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_stream_ahead_has_its_size_told, setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_missing_things_are_named, setup, scratch_teardown),
     };
