@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 
 #include <gtest/gtest.h>
 
@@ -179,33 +180,43 @@ void NothingIsLost(const Place &place, Kind kind)
     EXPECT_GT(search.cuts, 500U);
 }
 
-void KilledEverywhere(const Place &place, Kind kind)
+/* Dies before call `end`. */
+std::string Kill(const Place &place, Kind kind, size_t end, const LeaveOut &leave_out,
+                 bool open = false)
 {
     const Calls calls = ReadLife(kind);
+    Stage stage(place, leave_out);
+
+    for (size_t i = 0; i < end; i++)
+        stage.replay()->Do(calls[i]);
+    machine_kill(stage.machine());
+    stage.replay()->Die();
+    machine_boot(stage.machine());
+    const Moment &now = stage.replay()->Now();
+    std::string problem = LookAtNames(stage.machine(), now, Crash::kProcess);
+    if (problem.empty())
+        problem = LookAtStreams(stage.machine(), stage.fs(), now, Crash::kProcess);
+    if (problem.empty() && open)
+        problem = LookAtDatabase(stage.machine(), now, Crash::kProcess, Directory());
+    machine_kill(stage.machine());
+    return problem;
+}
+
+void KilledEverywhere(const Place &place, Kind kind)
+{
+    const size_t calls = ReadLife(kind).size();
     uint64_t random = seed;
-    uint64_t databases = 0;
-    std::string problem;
+    uint64_t died = 0, databases = 0;
 
-    for (size_t end = seed % deaths; end <= calls.size() && problem.empty(); end += deaths) {
-        Stage stage(place, nullptr);
+    for (size_t end = seed % deaths; end <= calls; end += deaths) {
+        const bool open = kind == Kind::kPlain && Next(&random) % 8 == 0;
 
-        for (size_t i = 0; i < end; i++)
-            stage.replay()->Do(calls[i]);
-        machine_kill(stage.machine());
-        stage.replay()->Die();
-        machine_boot(stage.machine());
-        const Moment &now = stage.replay()->Now();
-        problem = LookAtNames(stage.machine(), now, Crash::kProcess);
-        if (problem.empty())
-            problem = LookAtStreams(stage.machine(), stage.fs(), now, Crash::kProcess);
-        if (problem.empty() && kind == Kind::kPlain && Next(&random) % 8 == 0) {
-            databases++;
-            problem = LookAtDatabase(stage.machine(), now, Crash::kProcess, Directory());
-        }
-        machine_kill(stage.machine());
-        EXPECT_EQ(problem, "") << "killed before call " << end << ", --seed " << seed;
+        ASSERT_EQ(Kill(place, kind, end, nullptr, open), "")
+            << "killed before call " << end << ", --deaths " << deaths << " --seed " << seed;
+        databases += open;
+        died++;
     }
-    printf("%zu deaths, %llu databases opened\n", calls.size() / deaths,
+    printf("%llu deaths, %llu databases opened\n", static_cast<unsigned long long>(died),
            static_cast<unsigned long long>(databases));
 }
 
@@ -338,53 +349,67 @@ TEST(LeftOut, Flushes)
               std::string::npos);
 }
 
-/* RocksDB sees it too. */
-TEST(LeftOut, SyncsOfTheWalInTheDatabase)
+/* Whether `look` finds this, in whatever a cut leaves. */
+void IsFound(const Place &place, const LeaveOut &leave_out, const std::string &problem,
+             const std::function<std::string(struct machine *, const Moment &)> &look)
 {
     const Calls calls = ReadLife(Kind::kPlain);
-    Stage stage(kDisk, SyncsOf(".log"));
+    Stage stage(place, leave_out);
     uint64_t random = seed;
     uint32_t note = 0;
-    std::string problem;
+    bool found = false;
 
     for (const Call &call : calls)
         stage.replay()->Do(call);
     machine_kill(stage.machine());
-    machine_rewind(stage.machine(), true);
-    while (problem.empty() && machine_advance(stage.machine(), &note)) {
-        const Moment &moment = stage.replay()->At(note);
-
-        if (moment.promised == 0)
-            continue;
-        machine_cut(stage.machine(), Next(&random));
-        problem = LookAtDatabase(stage.machine(), moment, Crash::kPower, Directory());
-        machine_uncut(stage.machine());
-    }
+    machine_rewind(stage.machine(), place.ordered);
+    while (!found && machine_advance(stage.machine(), &note))
+        for (unsigned i = 0; i < 10 && !found; i++) {
+            machine_cut(stage.machine(), Next(&random));
+            found =
+                look(stage.machine(), stage.replay()->At(note)).find(problem) != std::string::npos;
+            machine_uncut(stage.machine());
+        }
     machine_end(stage.machine());
-    EXPECT_NE(problem.find("the database is not what operation"), std::string::npos) << problem;
+    EXPECT_TRUE(found) << problem;
 }
 
-/* A MANIFEST whose size came before its data is found: so is any that could not be read. */
+TEST(LeftOut, SyncsOfTheWalInTheDatabase)
+{
+    IsFound(kDisk, SyncsOf(".log"), "the database is not what operation",
+            [](struct machine *machine, const Moment &moment) {
+                return moment.promised == 0
+                           ? ""
+                           : LookAtDatabase(machine, moment, Crash::kPower, Directory());
+            });
+}
+
+/* What the file systems that keep no order leave is found where it may not be. */
 TEST(LeftOut, TheOrderOfTheFileSystem)
 {
-    const Calls calls = ReadLife(Kind::kPlain);
-    Stage stage(kDiskUnordered, nullptr);
-    uint64_t random = seed;
-    uint32_t note = 0;
-    std::string problem;
+    const auto strict = [](struct machine *machine, const Moment &moment) {
+        return LookAtNames(machine, moment, Crash::kPower);
+    };
 
-    for (const Call &call : calls)
-        stage.replay()->Do(call);
-    machine_kill(stage.machine());
-    machine_rewind(stage.machine(), false);
-    while (problem.find("MANIFEST") == std::string::npos &&
-           machine_advance(stage.machine(), &note)) {
-        machine_cut(stage.machine(), Next(&random));
-        problem = LookAtNames(stage.machine(), stage.replay()->At(note), Crash::kPower);
-        machine_uncut(stage.machine());
-    }
-    machine_end(stage.machine());
-    EXPECT_NE(problem.find("was not appended"), std::string::npos) << problem;
+    IsFound(kDiskUnordered, nullptr, "was not appended", strict);
+    IsFound(kDiskUnordered, nullptr, "CURRENT names MANIFEST", strict);
+}
+
+/* Of a WAL or a MANIFEST the first, some calls before the process dies. */
+TEST(LeftOut, Appends)
+{
+    for (const char *part : {"000004.log", "MANIFEST-000005"})
+        for (const Place &place : {kDax, kDisk, kDiskAhead}) {
+            unsigned count = 0;
+            const LeaveOut one = [&](const Call &call, const std::string &name) {
+                return call.verb == Verb::kAppend && name.find(part) != std::string::npos &&
+                       ++count == 1;
+            };
+            const std::string problem = Kill(place, Kind::kPlain, 60, one);
+
+            EXPECT_NE(problem.find(": bytes are lost"), std::string::npos) << problem;
+            EXPECT_NE(problem.find(part), std::string::npos) << problem;
+        }
 }
 
 /* gtest has taken what is its own. */

@@ -147,7 +147,8 @@ void Replay::DoFile(const Call &call)
     case Verb::kAppend:
         *extent.appended += call.data;
         extent.high += call.data.size();
-        Check(file->Append(call.data, kOptions, nullptr), call);
+        if (!left_out)
+            Check(file->Append(call.data, kOptions, nullptr), call);
         if (instant_ && IsWal(handle.name))
             AllDurable(handle.number);
         break;
