@@ -262,6 +262,10 @@ static void settle(struct run *run)
         ssize_t got = look(run, f);
         if (got == -EAGAIN || (got == -EIO && model->files[f].suspect))
             continue;
+        /* A living handle that failed to commit has not given up its lock. */
+        if (got == -EBUSY && by < PROGRAM_HANDLES &&
+            run_others(run, &run->handles[by], HAS_EXCLUSIVE))
+            continue;
         if (got < 0) {
             run_fail(run, "after a death %s cannot be read: %zd (%s)", model->files[f].path, got,
                      nvmmio_last_error());
