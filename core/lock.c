@@ -72,12 +72,10 @@ static int try_level(struct nvmmio *handle, enum nv_level level, uint32_t *rival
 }
 
 /* The locked instruction by which the writer's word is given up or lowered comes next: it is the
- * fence for what this thread stored, to home and to the log. */
+ * fence for what this thread stored to home.  Whatever counts in the log has been fenced. */
 static void release_stores(struct nv_home *home)
 {
     home->medium.ops->release(&home->medium);
-    if (home->log.open && home->log.medium.ops != home->medium.ops)
-        home->log.medium.ops->release(&home->log.medium);
 }
 
 /* Is the rival dead?  True: something changed, try again. */

@@ -213,11 +213,7 @@ static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log
     if (!error && scan.any)
         error =
             nv_fail(-EUCLEAN, "the log %s holds commits that were not expected there", plan->path);
-    /* He may have died before it, or its name, was durable. */
-    if (!error && !emptied)
-        error = nv_log_rewrite(log, 0, NV_HEADER_BYTES);
-    if (!error && !emptied)
-        error = nv_log_fence(log);
+    /* He may have died before its name was durable; what has its name is. */
     if (!error && !emptied)
         error = os->sync_directory(os, plan->path);
     if (!error && !emptied)

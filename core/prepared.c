@@ -177,7 +177,8 @@ static int chain_before(struct nv_home *home, uint32_t segment, uint64_t offset,
     return 0;
 }
 
-/* Write the decision of a transaction that was prepared, durably, and look at the log again. */
+/* Write the decision of a transaction that was prepared, and look at the log again.  It is durable
+ * when the caller has made all records so, which he does before he repeats any. */
 int nv_prepared_resolve(struct nv_home *home, struct nv_scan *scan)
 {
     struct nv_parsed prepare = {.body = NULL};
@@ -208,8 +209,6 @@ int nv_prepared_resolve(struct nv_home *home, struct nv_scan *scan)
     error = nv_medium_reserve(&home->log.medium, cursor.head + sizeof record);
     if (!error)
         error = nv_log_append(&home->log, &cursor, &record, &part, 1, true);
-    if (!error)
-        error = nv_medium_fence(&home->log.medium);
     if (!error)
         error = nv_log_scan(&home->log, scan);
 out:

@@ -232,12 +232,9 @@ static int take_over(struct nv_home *home)
         error = nv_log_cover(&home->log, shared->head + header->nonce_at);
     if (error)
         return error;
-    if (home->medium.ops->instant) {
-        error = nv_medium_fence(&home->medium);
-        if (error)
-            return error;
+    /* By the time that anybody can write: giving up the lock, or the retirement, is the fence. */
+    if (home->medium.ops->instant)
         atomic_store(&shared->home_durable, scan.last_seq);
-    }
     const struct nv_run *run = &scan.runs[scan.last_segment];
     shared->log_segment = scan.last_segment;
     shared->log_epoch = run->epoch;
