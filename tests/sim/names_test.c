@@ -1,8 +1,9 @@
 /*
- * Names on a machine that loses its power.  nvmmio_rename and nvmmio_unlink: the
- * content is under one name or the other at any time, and where it should be when
- * the call has returned.  A log in a directory of its own is gone for good with
- * the last close.
+ * Names and sizes on a machine that loses its power.  nvmmio_rename and
+ * nvmmio_unlink: the content is under one name or the other at any time, and where
+ * it should be when the call has returned.  A log in a directory of its own is
+ * gone for good with the last close, and so is a file that decides with the last
+ * one that asks for it.  No store to a mapping comes before the size is durable.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "core/base.h"
 #include "core/process.h"
 #include "tests/sim/walk.h"
 
@@ -168,12 +170,144 @@ static void a_log_apart_does_not_come_back(void **state)
     }
 }
 
+/* ---- what decides a transaction over two files --------------------------------------------- */
+
+#define SUPER "/d/super"
+
+static const char *const homes[] = {"/d/a", "/d/b"};
+static const char *const children[] = {"/d/a-child", "/d/b-child"};
+
+static void make_file(const char *path, const char *text, size_t bytes)
+{
+    const uint32_t file = sim_file_make(sim, path, 0100600);
+    sim_resize(sim, file, bytes);
+    sim_store(sim, file, 0, text, bytes);
+    (void)sim_name(sim, path, file);
+}
+
+static void prepare_both(void)
+{
+    static const char list[] = "/d/a-child\0/d/b-child";
+    make_file(SUPER, list, sizeof list);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
+        struct nvmmio *handle = NULL;
+        options.flags = NVMMIO_CREATE;
+        make_file(children[i], SUPER, sizeof SUPER);
+        assert_int_equal(nv_open(process, homes[i], &options, &handle), 0);
+        assert_int_equal(nvmmio_pwrite(handle, content, sizeof content, 0), sizeof content);
+        assert_int_equal(nvmmio_prepare(handle, SUPER, children[i]), 0);
+    }
+    nv_process_destroy(process); /* dies with both prepared */
+    sim_cut(sim);
+    assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &process), 0);
+}
+
+static void recover(struct nv_process *by, const char *path)
+{
+    assert_int_equal(nv_recover(by, path, NULL, NULL, NULL, NULL), 0);
+}
+
+static int recover_the_first(void)
+{
+    recover(process, homes[0]);
+    return 0;
+}
+
+/* Whatever a loss of power has left of the first recovery: when both were recovered, the file is
+ * gone that they asked for, and those by which it is found. */
+static bool decision_goes(bool returned)
+{
+    struct nv_process *next = NULL;
+    (void)returned;
+    assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &next), 0);
+    recover(next, homes[1]);
+    recover(next, homes[0]);
+    nv_process_destroy(next);
+    return sim_find(sim, SUPER) == SIM_NONE && sim_find(sim, children[1]) == SIM_NONE;
+}
+
+static void what_decides_goes_with_the_last(void **state)
+{
+    (void)state;
+    for (enum sim_semantics semantics = 0; semantics < SIM_SEMANTICS; semantics++) {
+        begin(semantics);
+        prepare_both();
+        crash_anywhere(recover_the_first, decision_goes);
+        end();
+    }
+}
+
+/* ---- sizes --------------------------------------------------------------------------------- */
+
+/* A file system that commits its journal at the fault of a mapped page commits the size with it;
+ * but the fault is all that calls for that, and a page that is there already has none. */
+static void sizes_are_synced_before_stores(void)
+{
+    uint64_t synced[SIM_FILES_MAX];
+    uint64_t size[SIM_FILES_MAX];
+    uint32_t grown = 0;
+    for (uint32_t i = 0; i < SIM_FILES_MAX; i++)
+        synced[i] = size[i] = sim->files[i].used ? sim->files[i].bytes : 0;
+    for (size_t i = 0; i < trace.count; i++) {
+        const struct trace_event *event = &trace.events[i];
+        if (event->kind == TRACE_SIZE) {
+            grown += event->offset > size[event->file];
+            size[event->file] = event->offset;
+            synced[event->file] = nv_min(synced[event->file], event->offset);
+        } else if (event->kind == TRACE_SYNC) {
+            synced[event->file] = size[event->file];
+        } else if ((event->kind == TRACE_STORE || event->kind == TRACE_ZERO) &&
+                   event->cover != COVER_SYNC &&
+                   event->offset + event->bytes > synced[event->file]) {
+            fail_msg("event %zu stores behind what was synced of file %u", i, event->file);
+        }
+    }
+    assert_true(grown >= 3); /* the log twice, and home */
+}
+
+#define MUCH ((uint64_t)400 << 10) /* more than a segment of the log holds */
+
+static int write_much(void)
+{
+    struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
+    struct nvmmio *handle = NULL;
+    options.log_bytes = NVMMIO_LOG_BYTES_MIN;
+    assert_int_equal(nv_open(process, FROM, &options, &handle), 0);
+    assert_int_equal(nvmmio_pwrite(handle, "few", 3, 0), 3);
+    assert_int_equal(nvmmio_sync(handle), 0);
+    for (uint64_t i = 0; i < MUCH; i += 4096) {
+        uint8_t block[4096];
+        memset(block, (int)(1 + i / 4096), sizeof block);
+        assert_int_equal(nvmmio_pwrite(handle, block, sizeof block, i), sizeof block);
+    }
+    assert_int_equal(nvmmio_sync(handle), 0);
+    assert_int_equal(nvmmio_close(handle), 0);
+    return 0;
+}
+
+static void a_size_is_durable_before_its_bytes(void **state)
+{
+    (void)state;
+    begin(SIM_DAX);
+    write_file(FROM);
+    const sim_mark_t mark = sim_mark(sim);
+    sim->trace = &trace;
+    assert_int_equal(write_much(), 0);
+    sim->trace = NULL;
+    sim_undo_to(sim, mark);
+    sizes_are_synced_before_stores();
+    end();
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rename_is_durable),
         cmocka_unit_test(a_removal_is_durable),
         cmocka_unit_test(a_log_apart_does_not_come_back),
+        cmocka_unit_test(what_decides_goes_with_the_last),
+        cmocka_unit_test(a_size_is_durable_before_its_bytes),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

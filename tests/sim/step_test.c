@@ -41,6 +41,14 @@
     {                                                                                              \
         .kind = OP_##what, .handle = (who)                                                         \
     }
+#define APPEND(who, count)                                                                         \
+    {                                                                                              \
+        .kind = OP_STREAM, .handle = (who), .number = STREAM_NUMBERS, .bytes = (count)             \
+    }
+#define SYNC_STREAM(who)                                                                           \
+    {                                                                                              \
+        .kind = OP_STREAM, .handle = (who), .number = STREAM_SYNC                                  \
+    }
 #define BOTH(what, who, second, how)                                                               \
     {                                                                                              \
         .kind = OP_##what, .handle = (who), .other = (second), .number = (how)                     \
@@ -169,7 +177,7 @@ static void a_death_in_an_early_commit(void **state)
     (void)state;
     play_deaths(&(struct program){.processes = 2, .bytes = {1000}}, 3, 4, 800,
                 OPS(OPEN(0, 0), OPEN(1, 0), WRITE(0, 0, 300), DO(SYNC, 0), DO(READ_ALL, 1),
-                    WRITE(1, 50, 70), DO(SYNC, 1)));
+                    WRITE(1, 500, 70), DO(SYNC, 1)));
 }
 
 /* Nobody else has it open: the next one recovers. */
@@ -285,6 +293,34 @@ static void the_log_turns_over(void **state)
              DO(SYNC, 0), WRITE(0, 0, 200), DO(SYNC, 0)));
 }
 
+/* Nobody waits for the commit; and who flushes has never opened the log. */
+static void a_flush_by_another(void **state)
+{
+    (void)state;
+    play(&(struct program){.processes = 2, .bytes = {1000}}, 3000,
+         OPS(OPEN(0, 0), OPEN(1, 0), WRITE(0, 0, 300), DO(SYNC, 0), WRITE(0, 100, 1300),
+             DO(SEAL, 0), DO(APPLY, 0), UNLOCK(0, NVMMIO_UNLOCKED), DO(FLUSH, 1), DO(READ_ALL, 1)));
+}
+
+/* What was found by recovery, and made longer by the next writer. */
+static void a_stream_and_a_death(void **state)
+{
+    const struct op ops[] = {APPEND(0, 0),    APPEND(0, 900), APPEND(0, 300),  SYNC_STREAM(0),
+                             APPEND(0, 5000), SYNC_STREAM(0), DO(KILL, 0),     APPEND(1, 0),
+                             APPEND(1, 700),  SYNC_STREAM(1), APPEND(1, 9000), SYNC_STREAM(1),
+                             APPEND(1, 10)};
+    (void)state;
+    for (uint32_t less = 0; less < 2; less++) /* in the one slot and in the other */
+        for (enum sim_semantics semantics = 0; semantics < SIM_SEMANTICS; semantics++) {
+            struct program program = make(
+                &(struct program){.processes = 2, .stream = true, .stream_size = NVMMIO_SIZE_AHEAD},
+                ops, sizeof ops / sizeof ops[0]);
+            if (less)
+                program_drop(&program, 2);
+            play_on(semantics, &program, 6000);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +343,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(prepared),
         cmocka_unit_test(prepared_and_dead),
         cmocka_unit_test(the_log_turns_over),
+        cmocka_unit_test(a_flush_by_another),
+        cmocka_unit_test(a_stream_and_a_death),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

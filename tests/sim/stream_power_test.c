@@ -315,12 +315,65 @@ static void exact_on_a_disk(void **state)
     run_all(SIM_PAGE);
 }
 
+/* What was written exact, and never synced, is durable before a size block speaks of it. */
+static void what_was_exact_becomes_ahead(void **state)
+{
+    static uint8_t written[12000], got[sizeof written + 1000];
+    uint64_t random = 1;
+    uint32_t looked = 0;
+    struct walk walk;
+    (void)state;
+    for (size_t i = 0; i < sizeof written; i++)
+        written[i] = (uint8_t)(1 + sim_random(&random) % 255);
+    sim = sim_create(SIM_PAGE);
+    trace_init(&traces[0]);
+    struct nv_process *process = spawn();
+    size = NVMMIO_SIZE_EXACT;
+    struct nvmmio_stream *stream = open_stream(process, NVMMIO_CREATE);
+    assert_int_equal(nvmmio_stream_close(stream), 0);
+    const sim_mark_t mark = sim_mark(sim);
+    sim->trace = &traces[0];
+    for (uint32_t half = 0; half < 2; half++, size = NVMMIO_SIZE_AHEAD) {
+        stream = open_stream(process, 0);
+        const size_t bytes = sizeof written / 2;
+        assert_int_equal(nvmmio_stream_append(stream, written + half * bytes, bytes), bytes);
+        assert_int_equal(nvmmio_stream_close(stream), 0);
+    }
+    sim->trace = NULL;
+    sim_undo_to(sim, mark);
+    walk_begin(&walk, sim, &traces[0]);
+    for (enum walk_step step; (step = walk_next(&walk)) != WALK_END;)
+        for (uint32_t i = 0; i < 64 && step == WALK_MORE; i++) {
+            const sim_mark_t before = sim_mark(sim);
+            (void)walk_image(&walk, sim_random(&random) & ~WALK_SUBSET, false);
+            const int64_t raw = (int64_t)sim->files[sim_find(sim, PATH)].bytes;
+            struct nv_process *next = spawn();
+            stream = open_stream(next, 0);
+            const int64_t bytes = nvmmio_stream_size(stream);
+            if (bytes < raw) { /* it was ahead */
+                looked++;
+                assert_int_equal(nvmmio_stream_pread(stream, got, sizeof got, 0), bytes);
+                assert_memory_equal(got, written, bytes);
+            }
+            assert_int_equal(nvmmio_stream_close(stream), 0);
+            nv_process_destroy(next);
+            sim_cut(sim);
+            sim_undo_to(sim, before);
+        }
+    walk_end(&walk);
+    nv_process_destroy(process);
+    trace_free(&traces[0]);
+    sim_destroy(sim);
+    assert_true(looked > 50);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ahead_on_dax),
         cmocka_unit_test(ahead_on_a_disk),
         cmocka_unit_test(exact_on_a_disk),
+        cmocka_unit_test(what_was_exact_becomes_ahead),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

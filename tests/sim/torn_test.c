@@ -3,7 +3,8 @@
  * by themselves are as they were before it was written, and everything else is
  * there.  That is what a power loss may leave on persistent memory, so recovery
  * has to find the state before; and no other kind of damage does it so exactly.
- * Then records that are whole, and do not continue what is before them.
+ * Then records that are whole, and do not continue what is before them, or whose
+ * home is another one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 #define SUPER "/d/super"
 #define STATES 4u
 #define BYTES_MAX 40000u
+#define SEGMENT_BYTES ((NVMMIO_LOG_BYTES_MIN - NV_HEADER_BYTES) / 2)
 
 static struct sim *sim;
 static struct nv_process *process;
@@ -33,6 +35,7 @@ static struct {
     size_t bytes;
 } states[STATES], now;
 static uint32_t stage_bytes;
+static const struct nvmmio_mark *mark_of_home;
 
 /* ---- a life that ends early ---------------------------------------------------------------- */
 
@@ -44,6 +47,8 @@ static int setup(void **state)
     assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &process), 0);
     options.flags = NVMMIO_CREATE;
     options.stage_bytes = stage_bytes;
+    options.log_bytes = NVMMIO_LOG_BYTES_MIN;
+    options.mark = mark_of_home;
     assert_int_equal(nv_open(process, HOME, &options, &handle), 0);
     memset(&now, 0, sizeof now);
     return 0;
@@ -54,6 +59,15 @@ static int setup_small_stage(void **state)
     stage_bytes = 4096;
     const int result = setup(state);
     stage_bytes = 0;
+    return result;
+}
+
+static int setup_marked(void **state)
+{
+    static const struct nvmmio_mark mark = {.bytes = 100, .nonce_at = 72, .mask = {[18] = 7}};
+    mark_of_home = &mark;
+    const int result = setup(state);
+    mark_of_home = NULL;
     return result;
 }
 
@@ -307,8 +321,9 @@ static void a_header(void **state)
 
 /* ---- whole, but not what comes next -------------------------------------------------------- */
 
-/* The last commit is `change`d, and whole again: it does not count. */
-static void does_not_continue(void (*change)(struct nv_record *record))
+/* The last commit is `change`d and goes to another place, 0: the same, whole again: it does not
+ * count. */
+static void does_not_continue(void (*change)(struct nv_record *record), uint64_t to)
 {
     uint8_t bytes[8192];
     uint64_t offset = 0;
@@ -322,6 +337,9 @@ static void does_not_continue(void (*change)(struct nv_record *record))
     assert_true(count <= sizeof bytes);
     assert_int_equal(recovered(), 1);
     memcpy(bytes, found, count);
+    if (to)
+        sim_zero(sim, log_file(), offset, count);
+    offset = to ? to : offset;
     struct nv_record *record = (void *)bytes;
     const uint8_t *nonce = newest_header()->nonce;
     const size_t front = (size_t)nv_descriptors_bytes(record->block_count);
@@ -358,13 +376,41 @@ static void a_number_left_out(struct nv_record *record)
 static void another_epoch_ends_a_segment(void **state)
 {
     (void)state;
-    does_not_continue(another_epoch);
+    does_not_continue(another_epoch, 0);
 }
 
 static void a_number_that_is_left_out_ends_a_segment(void **state)
 {
     (void)state;
-    does_not_continue(a_number_left_out);
+    does_not_continue(a_number_left_out, 0);
+}
+
+/* In the other segment; the one that is missing was never durable. */
+static void nothing_counts_behind_a_gap(void **state)
+{
+    (void)state;
+    does_not_continue(a_number_left_out, NV_HEADER_BYTES + SEGMENT_BYTES);
+}
+
+/* ---- homes that a log is not for ----------------------------------------------------------- */
+
+/* The nonce is not there: somebody has put another file in its place, under the same number. */
+static void a_home_that_was_replaced(void **state)
+{
+    (void)state;
+    put(0, 3000, 1);
+    commit(0);
+    put(200, 300, 2);
+    assert_int_equal(nvmmio_seal(handle), 0);
+    cut();
+    const uint32_t home = sim_find(sim, HOME);
+    const uint64_t bytes = sim->files[home].bytes;
+    static uint8_t other[BYTES_MAX];
+    memset(other, 7, sizeof other);
+    sim_store(sim, home, 0, other, 3000);
+    assert_int_equal(recovered(), STATES);
+    assert_int_equal(sim->files[home].bytes, bytes);
+    assert_memory_equal(sim_bytes(sim, home), other, 3000);
 }
 
 int main(int argc, char **argv)
@@ -378,6 +424,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_header, setup, teardown),
         cmocka_unit_test_setup_teardown(another_epoch_ends_a_segment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_number_that_is_left_out_ends_a_segment, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_counts_behind_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_home_that_was_replaced, setup_marked, teardown),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
