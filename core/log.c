@@ -379,11 +379,12 @@ int nv_log_used(struct nv_log *log, uint64_t file_bytes)
     return header_write(log);
 }
 
-int nv_log_cut(struct nv_log *log, uint64_t file_bytes)
+int nv_log_cut(struct nv_log *log, uint64_t tail, uint64_t file_bytes)
 {
     int error = header_refresh(log);
     if (error)
         return error;
+    log->header.tail = tail;
     log->header.file_bytes = file_bytes;
     error = header_replace(log);
     return error ? error : log->medium.ops->shrink(&log->medium, file_bytes);

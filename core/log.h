@@ -67,8 +67,9 @@ int nv_log_fence(struct nv_log *log);
 int nv_log_used(struct nv_log *log, uint64_t file_bytes);
 /* Durably: home holds all commits up to `tail`, whatever the last record says. */
 int nv_log_tail(struct nv_log *log, uint64_t tail);
-/* Cut the file to `file_bytes`, all durable on return. */
-int nv_log_cut(struct nv_log *log, uint64_t file_bytes);
+/* Cut the file to `file_bytes`, with commits that home has: durably up to `tail`.  The header says
+ * so durably before they go. */
+int nv_log_cut(struct nv_log *log, uint64_t tail, uint64_t file_bytes);
 /* Durably: the content in whose place the nonce stands. */
 int nv_log_cover(struct nv_log *log, const uint8_t covered[NVMMIO_NONCE_BYTES]);
 /* Read the header again: another process may have changed it. */

@@ -107,14 +107,19 @@ static void cut_overflow(struct nv_home *home)
 {
     struct nv_shared *shared = home->share.shared;
     uint64_t end = nv_segment_start(&home->log, NV_SEGMENT_OVERFLOW);
+    uint64_t durable = atomic_load(&shared->home_durable);
     if (shared->log_file_bytes <= end || shared->log_segment == NV_SEGMENT_OVERFLOW ||
-        atomic_load(&shared->home_durable) < shared->log_last[NV_SEGMENT_OVERFLOW])
+        durable < shared->log_last[NV_SEGMENT_OVERFLOW])
         return;
     /* First of all: should this process die in between, too small a size is the safe one. */
     shared->log_file_bytes = end;
     shared->log_fenced_bytes = nv_min(shared->log_fenced_bytes, end);
-    if (nv_log_cut(&home->log, end) != 0)
+    /* Recovery must not look for what is cut off, either. */
+    durable = nv_max(durable, shared->log_tail);
+    if (nv_log_cut(&home->log, durable, end) != 0)
         atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
+    else
+        shared->log_tail = durable;
 }
 
 int nv_place(struct nvmmio *handle, uint64_t bytes, bool overflow)

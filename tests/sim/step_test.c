@@ -80,12 +80,12 @@ static struct program make(const struct program *setup, const struct op *ops, si
 {
     struct program program = *setup;
     program.seed = 1;
-    program.files = nv_max(setup->files, 1);
-    program.processes = nv_max(setup->processes, 1);
+    program.files = setup->files ? setup->files : 1;
+    program.processes = setup->processes ? setup->processes : 1;
     program.log_bytes = (uint32_t)NVMMIO_LOG_BYTES_MIN;
     for (size_t i = 0; i < count; i++) {
         program.ops[i] = ops[i];
-        program.ops[i].seed = 4 + 8 * i + i % 4; /* other bytes */
+        program.ops[i].seed = 4 + 8 * i + i % 4;
     }
     program.op_count = (uint32_t)count;
     return program;
@@ -293,6 +293,18 @@ static void the_log_turns_over(void **state)
              DO(SYNC, 0), WRITE(0, 0, 200), DO(SYNC, 0)));
 }
 
+/* A commit in the overflow segment, one behind it that was written when home had not got that; then
+ * home has, and the segment is cut off. */
+static void the_overflow_is_cut_off(void **state)
+{
+    (void)state;
+    for (uint32_t kept = 0; kept < 2; kept++)
+        play(&(struct program){.bytes = {21303}}, 300,
+             OPS(OPEN(0, 0), LOCK(0, kept ? NVMMIO_EXCLUSIVE : NVMMIO_SHARED),
+                 WRITE(0, 6087, 128374), DO(SYNC, 0), WRITE(0, 38410, 512), DO(SYNC, 0),
+                 DO(FLUSH, 0), WRITE(0, 10116, 113758), DO(SYNC, 0)));
+}
+
 /* Nobody waits for the commit; and who flushes has never opened the log. */
 static void a_flush_by_another(void **state)
 {
@@ -343,6 +355,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(prepared),
         cmocka_unit_test(prepared_and_dead),
         cmocka_unit_test(the_log_turns_over),
+        cmocka_unit_test(the_overflow_is_cut_off),
         cmocka_unit_test(a_flush_by_another),
         cmocka_unit_test(a_stream_and_a_death),
     };
