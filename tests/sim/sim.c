@@ -133,6 +133,16 @@ static void record_range(struct sim_process *process, uint32_t file, uint64_t of
     }
 }
 
+void sim_record_size(struct sim_process *process, uint32_t file, uint64_t bytes)
+{
+    struct sim *sim = process->sim;
+    if (sim->files[file].bytes == bytes)
+        return;
+    sim_resize(sim, file, bytes);
+    if (sim->trace)
+        record(sim, process, TRACE_SIZE, file)->offset = bytes;
+}
+
 void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offset,
                       const struct iovec *parts, int count, enum trace_cover cover)
 {
@@ -144,6 +154,9 @@ void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offse
     bool dies = sim_tick(process, SIM_TICK_STORE);
     if (dies) /* inside the store: the first part of it, in whole words */
         bytes = bytes * process->die_part / 256 / 8 * 8;
+    /* A write by the kernel makes the file longer as it goes. */
+    if (cover == COVER_SYNC && bytes && offset + bytes > sim->files[file].bytes)
+        sim_record_size(process, file, offset + bytes);
     for (int i = 0; i < count && done < bytes; i++) {
         size_t part = nv_min(parts[i].iov_len, bytes - done);
         sim_store(sim, file, offset + done, parts[i].iov_base, part);
@@ -166,16 +179,6 @@ uint32_t sim_record_make(struct sim_process *process, const char *path, uint32_t
            sizeof(struct sim_file));
     record(sim, process, TRACE_MAKE, file)->data = place;
     return file;
-}
-
-void sim_record_size(struct sim_process *process, uint32_t file, uint64_t bytes)
-{
-    struct sim *sim = process->sim;
-    if (sim->files[file].bytes == bytes)
-        return;
-    sim_resize(sim, file, bytes);
-    if (sim->trace)
-        record(sim, process, TRACE_SIZE, file)->offset = bytes;
 }
 
 bool sim_record_name(struct sim_process *process, const char *path, uint32_t file)

@@ -228,8 +228,6 @@ static int os_pwritev(struct nv_file *file, const struct iovec *parts, int count
         error = check_space(file, end);
     if (error)
         return error;
-    if (end > file_of(file)->bytes)
-        sim_record_size(process, descriptor->file, end);
     sim_record_store(process, descriptor->file, offset, parts, count, COVER_SYNC);
     return 0;
 }

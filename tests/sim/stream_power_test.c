@@ -353,7 +353,7 @@ static void what_was_exact_becomes_ahead(void **state)
             if (bytes < raw) { /* it was ahead */
                 looked++;
                 assert_int_equal(nvmmio_stream_pread(stream, got, sizeof got, 0), bytes);
-                assert_memory_equal(got, written, bytes);
+                assert_memory_equal(got, written, (size_t)bytes);
             }
             assert_int_equal(nvmmio_stream_close(stream), 0);
             nv_process_destroy(next);

@@ -137,8 +137,9 @@ static uint32_t recovered(void)
     if (nv_open(process, HOME, &options, &again) == 0) {
         const ssize_t bytes = nvmmio_pread(again, got, sizeof got, 0);
         for (uint32_t i = 0; i < STATES; i++)
-            if (bytes == (ssize_t)states[i].bytes && memcmp(got, states[i].data, bytes) == 0)
-                found = nv_min(found, i);
+            if (found == STATES && bytes == (ssize_t)states[i].bytes &&
+                memcmp(got, states[i].data, states[i].bytes) == 0)
+                found = i;
         if (found == STATES)
             fail_msg("%zd bytes, which were never there", bytes);
     }
