@@ -153,6 +153,18 @@ static int extend_to(struct nv_stream_file *file, uint64_t end)
                            file->hasher ? nv_hasher_sum(file->hasher) : 0);
 }
 
+/* Where the file ended before it was cut there may be a size block still, should the cut be lost:
+ * the new one must not go half over it. */
+static int settle_cut(struct nv_stream_file *file)
+{
+    const int error = file->writer.os->sync_data(&file->writer);
+    file->stats.fences++;
+    if (error)
+        return poison(file, error);
+    file->cut = false;
+    return 0;
+}
+
 /*
  * The size block moves to a new end of the file, which has room for a stream of `bytes`.  The old
  * one counts until the new one is durable.
@@ -167,6 +179,8 @@ static int grow(struct nv_stream_file *file, uint64_t bytes)
     if (!file->ahead_bytes) {
         if (!medium->ops->mapped && atomic_load(&file->bytes))
             error = fence(file);
+        else if (file->cut)
+            error = settle_cut(file);
         if (error)
             return error;
         all_durable(file);
