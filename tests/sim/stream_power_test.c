@@ -20,6 +20,7 @@
 
 #include "core/base.h"
 #include "core/process.h"
+#include "core/stream.h"
 #include "tests/sim/walk.h"
 
 #define PATH "/d/wal"
@@ -367,6 +368,45 @@ static void what_was_exact_becomes_ahead(void **state)
     assert_true(looked > 50);
 }
 
+/* What recovery has cut stays so, for programs that know nothing of a size block. */
+static void a_recovered_file_stays_plain(void **state)
+{
+    (void)state;
+    size = NVMMIO_SIZE_AHEAD;
+    for (enum sim_semantics semantics = SIM_DAX; semantics <= SIM_PAGE; semantics++) {
+        uint64_t random = 1;
+        struct walk walk;
+        sim = sim_create(semantics);
+        trace_init(&traces[0]);
+        struct nv_process *process = spawn();
+        struct nvmmio_stream *stream = open_stream(process, NVMMIO_CREATE);
+        assert_int_equal(nvmmio_stream_append(stream, "some", 4), 4);
+        free(stream); /* dies with it open */
+        sim_cut(sim);
+        nv_process_destroy(process);
+        process = spawn();
+        const sim_mark_t mark = sim_mark(sim);
+        sim->trace = &traces[0];
+        assert_int_equal(nv_stream_recover(nv_process_streams(process), PATH), 1);
+        sim->trace = NULL;
+        sim_undo_to(sim, mark);
+        assert_true(sim->files[sim_find(sim, PATH)].bytes > 4);
+        walk_begin(&walk, sim, &traces[0]);
+        while (walk_next(&walk) != WALK_END)
+            ;
+        for (uint32_t i = 0; i < 64; i++) {
+            const sim_mark_t before = sim_mark(sim);
+            (void)walk_image(&walk, sim_random(&random) & ~WALK_SUBSET, false);
+            assert_int_equal(sim->files[sim_find(sim, PATH)].bytes, 4);
+            sim_undo_to(sim, before);
+        }
+        walk_end(&walk);
+        nv_process_destroy(process);
+        trace_free(&traces[0]);
+        sim_destroy(sim);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +414,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ahead_on_a_disk),
         cmocka_unit_test(exact_on_a_disk),
         cmocka_unit_test(what_was_exact_becomes_ahead),
+        cmocka_unit_test(a_recovered_file_stays_plain),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
