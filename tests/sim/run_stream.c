@@ -191,7 +191,7 @@ static void do_open(struct run *run, struct run_process *process, uint32_t index
 static void do_read(struct run *run, struct run_process *process)
 {
     struct nvmmio_stream *handle = NULL;
-    bool unsure = run->stream.broken || run->stream.unsure;
+    bool unsure = run->stream.broken || run->stream.unsure || run->stream.over;
     uint32_t bytes = bytes_now(run);
     if (open_by(process, run, NVMMIO_READ_ONLY, &handle) != 0) {
         if (!run_fired(run) && !unsure)
