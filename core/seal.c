@@ -175,6 +175,27 @@ static void fill_line(struct nvmmio *handle, struct nv_record *record, enum nv_r
     };
 }
 
+/* A write that failed may have brought all of the record that counts, and left out its padding.  So
+ * it is erased, durably, before anybody is told that it failed. */
+static int unwrite(struct nvmmio *handle, enum nv_record_kind kind, int error)
+{
+    struct nv_home *home = handle->home;
+    int left = 0;
+    if (kind == NV_RECORD_COMMIT || kind == NV_RECORD_PREPARE) {
+        left = nv_log_erase(&home->log, handle->cursor.head);
+        if (!left)
+            left = nv_medium_fence(&home->log.medium);
+    }
+    if (!left)
+        return nv_fail(error, "cannot write the log %s: %s", home->log_path,
+                       nvmmio_strerror(error));
+    atomic_store(&home->share.shared->health, NV_HEALTH_NO_WRITES);
+    return nv_fail(-EIO,
+                   "a commit to %s could not be written (%s) nor taken back (%s): it is in doubt. "
+                   "Close the file in every process and open it again to recover",
+                   home->path, nvmmio_strerror(error), nvmmio_strerror(left));
+}
+
 static int append(struct nvmmio *handle, enum nv_record_kind kind, struct build *build)
 {
     struct nv_home *home = handle->home;
@@ -195,8 +216,7 @@ static int append(struct nvmmio *handle, enum nv_record_kind kind, struct build 
     error = nv_log_append(&home->log, &handle->cursor, record, handle->parts, build->parts,
                           handle->hardens && kind != NV_RECORD_SPILL);
     if (error)
-        return nv_fail(error, "cannot write the log %s: %s", home->log_path,
-                       nvmmio_strerror(error));
+        return unwrite(handle, kind, error);
     handle->sealed = *record;
     nv_count(&home->share.shared->counters.log_bytes, bytes);
     return 0;
