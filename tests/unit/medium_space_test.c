@@ -167,10 +167,19 @@ static uint64_t address_space_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* A stack that cannot grow any more ends the process. */
+static void grow_stack(void)
+{
+    volatile uint8_t stack[512 * KIB];
+    for (size_t at = 0; at < sizeof stack; at += KIB)
+        stack[at] = 0;
+}
+
 static void grow_in_little_space(void *unused)
 {
     (void)unused;
     struct rlimit limit;
+    grow_stack();
     expect_eq(getrlimit(RLIMIT_AS, &limit), 0);
     limit.rlim_cur = address_space_bytes() + 40 * MIB;
     expect_eq(setrlimit(RLIMIT_AS, &limit), 0);
