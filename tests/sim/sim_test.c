@@ -449,6 +449,26 @@ static void a_flush_can_be_left_out(void **state)
 
 /* ---- processes ----------------------------------------------------------------------- */
 
+/* Nor the fence of who has his place in the machine. */
+static void no_fence_covers_the_stores_of_the_dead(void **state)
+{
+    struct nv_medium medium;
+    (void)state;
+    start(SIM_DAX);
+    struct nv_file a = durable_file("/d/a", 1);
+    dax_open_medium(&medium, &a);
+    store(&medium, 0, 2, 16);
+    nv_medium_close(&medium);
+    sim_kill(machine.one);
+    struct sim_process *next = sim_spawn(machine.sim);
+    assert_ptr_equal(next, machine.one);
+    struct nv_file again = open_file(next, "/d/a");
+    dax_open_medium(&medium, &again);
+    assert_int_equal(nv_medium_fence(&medium), 0);
+    nv_medium_close(&medium);
+    assert_int_equal(images(two_words), 0xf);
+}
+
 static void locks_exclude_and_die_with_their_process(void **state)
 {
     enum nv_lock_holder holder;
@@ -555,6 +575,7 @@ int main(void)
         cmocka_unit_test_teardown(dax_store_to_new_space_commits_the_size, stop),
         cmocka_unit_test_teardown(a_step_can_be_left_out, stop),
         cmocka_unit_test_teardown(a_flush_can_be_left_out, stop),
+        cmocka_unit_test_teardown(no_fence_covers_the_stores_of_the_dead, stop),
         cmocka_unit_test_teardown(locks_exclude_and_die_with_their_process, stop),
         cmocka_unit_test_teardown(a_process_dies_inside_a_store, stop),
         cmocka_unit_test_teardown(everything_can_be_taken_back, stop),
