@@ -3,8 +3,10 @@
  * nvmmio_unlink: the content is under one name or the other at any time, and where
  * it should be when the call has returned.  A log in a directory of its own is
  * gone for good with the last close, and so is a file that decides with the last
- * one that asks for it.  No store to a mapping comes before the size is durable.
+ * one that asks for it.  A commit that failed does not come back.  No store to a mapping comes
+ * before the size is durable.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -300,9 +302,55 @@ static void a_size_is_durable_before_its_bytes(void **state)
     end();
 }
 
+/* ---- a record without its padding ---------------------------------------------------------- */
+
+static struct nvmmio *writer;
+
+static int fail_a_commit(void)
+{
+    struct nvmmio_info info;
+    assert_int_equal(nvmmio_pwrite(writer, "new", 3, 0), 3);
+    sim->fault =
+        (struct sim_fault){.calls = 1u << SIM_CALL_PWRITEV, .after = 1, .error = -EIO, .parts = 1};
+    assert_int_equal(nvmmio_sync(writer), -EIO);
+    assert_int_equal(nvmmio_rollback(writer), 0);
+    assert_int_equal(nvmmio_info(writer, &info), 0);
+    assert_false(info.poisoned);
+    nv_process_destroy(process); /* dies */
+    process = NULL;
+    return 0;
+}
+
+static bool is_taken_back(bool returned)
+{
+    struct nv_process *next = NULL;
+    assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &next), 0);
+    recover(next, FROM);
+    nv_process_destroy(next);
+    return has_content(FROM) || !returned;
+}
+
+/* All of the record that counts was written: the first parts of the write that failed. */
+static void a_commit_that_failed_does_not_come_back(void **state)
+{
+    struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
+    (void)state;
+    begin(SIM_PAGE);
+    write_file(FROM);
+    assert_int_equal(nv_open(process, FROM, &options, &writer), 0);
+    for (int commit = 0; commit < 2; commit++) {
+        assert_int_equal(nvmmio_pwrite(writer, commit ? content : "odd", 3, 0), 3);
+        assert_int_equal(nvmmio_sync(writer), 0);
+    }
+    crash_anywhere(fail_a_commit, is_taken_back);
+    trace_free(&trace);
+    sim_destroy(sim);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_commit_that_failed_does_not_come_back),
         cmocka_unit_test(a_rename_is_durable),
         cmocka_unit_test(a_removal_is_durable),
         cmocka_unit_test(a_log_apart_does_not_come_back),

@@ -115,6 +115,7 @@ struct sim_fault {
     uint32_t calls; /* bits 1 << enum sim_call: which ones count */
     uint32_t after; /* the n-th from now on fails; 0: none does */
     int error;      /* negative errno */
+    int parts;      /* of a write of several, so many more than the first are there */
     uint64_t hits;
 };
 

@@ -222,8 +222,9 @@ static int os_pwritev(struct nv_file *file, const struct iovec *parts, int count
     if (!descriptor->writable)
         return -EBADF;
     int error = sim_fault(process->sim, SIM_CALL_PWRITEV);
-    if (error && count > 1) /* a short write: the first part is there */
-        sim_record_store(process, descriptor->file, offset, parts, 1, COVER_SYNC);
+    const int kept = 1 + process->sim->fault.parts;
+    if (error && count > kept) /* a short write: the first part is there */
+        sim_record_store(process, descriptor->file, offset, parts, kept, COVER_SYNC);
     if (!error && end > file_of(file)->bytes)
         error = check_space(file, end);
     if (error)
