@@ -154,14 +154,11 @@ void sim_record_store(struct sim_process *process, uint32_t file, uint64_t offse
     bool dies = sim_tick(process, SIM_TICK_STORE);
     if (dies) /* inside the store: the first part of it, in whole words */
         bytes = bytes * process->die_part / 256 / 8 * 8;
-    /* A kernel makes the file longer as it writes, page by page. */
-    if (cover == COVER_SYNC && offset + bytes > sim->files[file].bytes) {
-        if (dies)
-            bytes =
-                (size_t)(nv_max(offset, nv_align_down(offset + bytes, NV_BLOCK_BYTES)) - offset);
-        if (offset + bytes > sim->files[file].bytes && bytes)
-            sim_record_size(process, file, offset + bytes);
-    }
+    /* A kernel writes page by page, within which nobody dies, and the file grows as it goes. */
+    if (cover == COVER_SYNC && dies)
+        bytes = (size_t)(nv_max(offset, nv_align_down(offset + bytes, NV_BLOCK_BYTES)) - offset);
+    if (cover == COVER_SYNC && bytes && offset + bytes > sim->files[file].bytes)
+        sim_record_size(process, file, offset + bytes);
     for (int i = 0; i < count && done < bytes; i++) {
         size_t part = nv_min(parts[i].iov_len, bytes - done);
         sim_store(sim, file, offset + done, parts[i].iov_base, part);
