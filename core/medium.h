@@ -55,6 +55,9 @@ struct nv_medium_ops {
     /* The same by a caller who fences next; NULL: nothing to gain from that. */
     int (*storev_fenced)(struct nv_medium *medium, uint64_t offset, const struct iovec *parts,
                          int count);
+    /* Make it cheap to store to [offset, offset + bytes), which is reserved, and which nobody has
+     * stored to; best effort.  NULL: it is as cheap as it can be. */
+    void (*warm)(struct nv_medium *medium, uint64_t offset, uint64_t bytes);
     int (*fence)(struct nv_medium *medium);
     /* The caller gives up a lock with a locked instruction right after this, and that counts as
      * the fence for what it stored: nothing to do in hardware, an event in a simulation. */
@@ -125,6 +128,12 @@ static inline const uint8_t *nv_medium_view(struct nv_medium *medium, uint64_t o
 static inline int nv_medium_reserve(struct nv_medium *medium, uint64_t bytes)
 {
     return medium->ops->reserve(medium, bytes);
+}
+
+static inline void nv_medium_warm(struct nv_medium *medium, uint64_t offset, uint64_t bytes)
+{
+    if (medium->ops->warm)
+        medium->ops->warm(medium, offset, bytes);
 }
 
 static inline int nv_medium_load(struct nv_medium *medium, uint64_t offset, void *buffer,

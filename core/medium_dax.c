@@ -174,6 +174,22 @@ static int mapped_shrink(struct nv_medium *medium, uint64_t bytes)
     return 0;
 }
 
+/*
+ * On a memory file system a page that was allocated but never written costs each store to it a
+ * fault; pages that were written are mapped sixteen at a time by a load.  On DAX the blocks are the
+ * device's own, and mapped by 2 MiB where they can be.
+ */
+static void mapped_warm(struct nv_medium *medium, uint64_t offset, uint64_t bytes)
+{
+    struct nv_file *file = medium->file;
+    const volatile uint8_t *at = nv_medium_view(medium, offset, bytes);
+    if (!at || !file->os->write_zeros || !on_memory(file) ||
+        file->os->write_zeros(file, offset, bytes))
+        return;
+    for (uint64_t i = 0; i < bytes; i += NV_BLOCK_BYTES)
+        (void)at[i];
+}
+
 static int mapped_load(struct nv_medium *medium, uint64_t offset, void *buffer, size_t bytes)
 {
     const uint8_t *from = nv_medium_view(medium, offset, bytes);
@@ -268,6 +284,7 @@ const struct nv_medium_ops nv_medium_dax = {
     .close = mapped_close,
     .reserve = mapped_reserve,
     .shrink = mapped_shrink,
+    .warm = mapped_warm,
     .load = mapped_load,
     .store = dax_store,
     .storev = dax_storev,
@@ -316,6 +333,7 @@ const struct nv_medium_ops nv_medium_ram = {
     .close = mapped_close,
     .reserve = mapped_reserve,
     .shrink = mapped_shrink,
+    .warm = mapped_warm,
     .load = mapped_load,
     .store = ram_store,
     .storev = ram_storev,

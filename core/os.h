@@ -99,6 +99,9 @@ struct nv_os {
     /* Space for [offset, offset + bytes) exists; with extend, the size covers it too.  On failure
      * the size is what it was: one process at a time may extend a file. */
     int (*allocate)(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend);
+    /* Zeros to where space was allocated and nobody has written yet, so that what is written there
+     * next finds it as if it had been written before.  NULL: that makes no difference. */
+    int (*write_zeros)(struct nv_file *file, uint64_t offset, uint64_t bytes);
     /* The first place at or behind `offset` that is not in a hole; the end of the file, at most.
      * NULL in a system that knows nothing of holes. */
     int (*next_data)(struct nv_file *file, uint64_t offset, uint64_t *where);

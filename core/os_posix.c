@@ -365,6 +365,7 @@ const struct nv_os nv_os_posix = {
     .write_back = nv_posix_write_back,
     .truncate = nv_posix_truncate,
     .allocate = nv_posix_allocate,
+    .write_zeros = nv_posix_write_zeros,
     .next_data = nv_posix_next_data,
     .map = nv_posix_map,
     .unmap = nv_posix_unmap,

@@ -15,6 +15,7 @@ int nv_posix_sync_data(struct nv_file *file);
 int nv_posix_write_back(struct nv_file *file, uint64_t offset, uint64_t bytes);
 int nv_posix_truncate(struct nv_file *file, uint64_t bytes);
 int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend);
+int nv_posix_write_zeros(struct nv_file *file, uint64_t offset, uint64_t bytes);
 int nv_posix_next_data(struct nv_file *file, uint64_t offset, uint64_t *where);
 int nv_posix_map(struct nv_file *file, size_t bytes, bool writable, bool sync, void **address);
 int nv_posix_unmap(struct nv_file *file, void *address, size_t bytes);

@@ -201,32 +201,38 @@ static bool is_solid(int fd, uint64_t offset, uint64_t end)
     return hole >= 0 && (uint64_t)hole >= end;
 }
 
+int nv_posix_write_zeros(struct nv_file *file, uint64_t offset, uint64_t bytes)
+{
+    static const uint8_t zeros[ZERO_BYTES];
+
+    while (bytes) {
+        struct iovec parts[PARTS_MAX];
+        int count = 0;
+        uint64_t some = 0;
+        for (; count < PARTS_MAX && some < bytes; count++) {
+            const uint64_t left = bytes - some;
+            parts[count].iov_base = (void *)(uintptr_t)zeros;
+            parts[count].iov_len = left < ZERO_BYTES ? (size_t)left : ZERO_BYTES;
+            some += parts[count].iov_len;
+        }
+        const int status = nv_posix_pwritev(file, parts, count, offset);
+        if (status)
+            return status;
+        offset += some;
+        bytes -= some;
+    }
+    return 0;
+}
+
 /*
  * Where there is no fallocate: zeros beyond the present end.  Holes before it cannot be filled
  * without racing with those who write there, so they are refused.
  */
 static int allocate_by_writing(struct nv_file *file, uint64_t offset, uint64_t end, uint64_t size)
 {
-    static const uint8_t zeros[ZERO_BYTES];
-
     if (offset < size && !is_solid(file->fd, offset, end < size ? end : size))
         return -EOPNOTSUPP;
-    for (uint64_t at = size; at < end;) {
-        struct iovec parts[PARTS_MAX];
-        int count = 0;
-        uint64_t bytes = 0;
-        for (; count < PARTS_MAX && at + bytes < end; count++) {
-            const uint64_t left = end - at - bytes;
-            parts[count].iov_base = (void *)(uintptr_t)zeros;
-            parts[count].iov_len = left < ZERO_BYTES ? (size_t)left : ZERO_BYTES;
-            bytes += parts[count].iov_len;
-        }
-        const int status = nv_posix_pwritev(file, parts, count, at);
-        if (status)
-            return status;
-        at += bytes;
-    }
-    return 0;
+    return end > size ? nv_posix_write_zeros(file, size, end - size) : 0;
 }
 
 int nv_posix_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, bool extend)

@@ -65,6 +65,7 @@ struct nv_stream_file {
     uint64_t ahead_bytes; /* the file's size, and a size block is at its end; 0: there is none */
     uint64_t file_bytes; /* exact: the file's size, which a stream in an old file is shorter than */
     uint64_t space_bytes; /* exact: allocated */
+    uint64_t warm_bytes;  /* ahead: from here on the file has never been written */
     uint64_t seq;         /* of the last slot */
     uint64_t durable;     /* ahead: bytes that are certainly durable */
     bool changed;         /* something was appended since the last sync began */

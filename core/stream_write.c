@@ -19,6 +19,8 @@
 
 #define HASH_BYTES_MAX 4096u
 #define AHEAD_BYTES_MAX ((uint64_t)64 << 20) /* what one growth takes more than is needed */
+#define WARM_BYTES ((uint64_t)256 << 10)     /* what is made ready for appends at once */
+#define LONG_BYTES ((size_t)32 << 10)        /* an append from here on is ready by itself */
 #define AHEAD_PART 8                         /* an eighth of what is there */
 
 /* A fence that failed cannot be repeated: nothing is known of what came before it. */
@@ -184,6 +186,7 @@ static int grow(struct nv_stream_file *file, uint64_t bytes)
         if (error)
             return error;
         all_durable(file);
+        file->warm_bytes = atomic_load(&medium->file_bytes);
     }
     uint64_t end = size_ahead(file, bytes);
     error = extend_to(file, end);
@@ -262,6 +265,18 @@ static int append_exact(struct nv_stream_file *file, uint64_t at, const void *da
     return error;
 }
 
+/* Make the file behind an append ready for the ones that follow.  A long one does not need it. */
+static void warm(struct nv_stream_file *file, uint64_t append_end, bool is_long)
+{
+    const uint64_t block = file->ahead_bytes - NV_SIZE_BLOCK_BYTES;
+    uint64_t end = nv_align_up(append_end, NV_BLOCK_BYTES);
+    if (!is_long) {
+        end = nv_min(end + WARM_BYTES, block);
+        nv_medium_warm(&file->stores->medium, file->warm_bytes, end - file->warm_bytes);
+    }
+    file->warm_bytes = end;
+}
+
 static int append_mapped(struct nv_stream_file *file, uint64_t at, const void *data, size_t bytes)
 {
     const bool hashed = bytes <= HASH_BYTES_MAX;
@@ -307,6 +322,8 @@ static int append(struct nv_stream_file *file, const void *data, size_t bytes)
             error = grow(file, at + bytes);
         if (error)
             return error;
+        if (at + bytes > file->warm_bytes)
+            warm(file, at + bytes, bytes >= LONG_BYTES);
         error = file->stores->medium.ops->mapped ? append_mapped(file, at, data, bytes)
                                                  : append_unmapped(file, at, data, bytes);
     }

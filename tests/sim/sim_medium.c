@@ -88,6 +88,11 @@ static int dax_store(struct nv_medium *medium, uint64_t offset, const void *data
     return dax_storev(medium, offset, &part, 1);
 }
 
+static void dax_warm(struct nv_medium *medium, uint64_t offset, uint64_t bytes)
+{
+    (void)medium->file->os->write_zeros(medium->file, offset, bytes);
+}
+
 static int dax_fence(struct nv_medium *medium)
 {
     struct sim_process *process = sim_process_of(medium->file);
@@ -120,6 +125,7 @@ const struct nv_medium_ops sim_medium_dax = {
     .load = dax_load,
     .store = dax_store,
     .storev = dax_storev,
+    .warm = dax_warm,
     .fence = dax_fence,
     .release = dax_release,
 };

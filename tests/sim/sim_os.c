@@ -270,6 +270,25 @@ static int os_allocate(struct nv_file *file, uint64_t offset, uint64_t bytes, bo
     return error;
 }
 
+/* Of what is zeros already nothing is recorded: it makes no image that was not there before. */
+static int os_write_zeros(struct nv_file *file, uint64_t offset, uint64_t bytes)
+{
+    static const uint8_t zeros[NV_BLOCK_BYTES];
+    const uint64_t end = nv_min(offset + bytes, file_of(file)->high);
+    for (uint64_t at = offset; at < end;) {
+        struct iovec part = {.iov_base = (void *)(uintptr_t)zeros,
+                             .iov_len = (size_t)nv_min(sizeof zeros, end - at)};
+        uint8_t there[sizeof zeros];
+        int error = os_pread(file, there, part.iov_len, at) < 0 ? -EIO : 0;
+        if (!error && memcmp(there, zeros, part.iov_len) != 0)
+            error = os_pwritev(file, &part, 1, at);
+        if (error)
+            return error;
+        at += part.iov_len;
+    }
+    return 0;
+}
+
 static int os_map(struct nv_file *file, size_t bytes, bool writable, bool sync, void **address)
 {
     struct sim_process *process = sim_process_of(file);
@@ -464,6 +483,7 @@ void sim_os_init(struct sim_process *process)
         .sync_data = os_sync_data,
         .truncate = os_truncate,
         .allocate = os_allocate,
+        .write_zeros = os_write_zeros,
         .map = os_map,
         .unmap = os_unmap,
         .fs_kind = os_fs_kind,

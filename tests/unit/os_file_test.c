@@ -207,6 +207,23 @@ static void test_allocate(void **state)
     os->close(&file);
 }
 
+static void test_write_zeros(void **state)
+{
+    (void)state;
+    struct nv_file file;
+    static uint8_t buffer[6 * MIB];
+    unit_make_file(unit_path(&dir, "a"), sizeof(buffer));
+    unit_open(&file, unit_path(&dir, "a"), NV_OPEN_WRITE);
+    expect_eq(os->write_zeros(&file, 1001, 0), 0);
+    expect_eq(os->write_zeros(&file, 1001, 5 * MIB + 7), 0);
+    expect_eq(unit_size(&file), sizeof(buffer));
+    expect_eq(os->pread(&file, buffer, sizeof(buffer), 0), sizeof(buffer));
+    expect(unit_is_pattern(buffer, 1001, 0));
+    expect(unit_is_zero(buffer + 1001, 5 * MIB + 7));
+    expect(unit_is_pattern(buffer + 1008 + 5 * MIB, MIB - 1008, 1008 + 5 * MIB));
+    os->close(&file);
+}
+
 static void test_allocate_full(void **state)
 {
     (void)state;
@@ -501,6 +518,7 @@ int main(void)
         on_disk(test_truncate),
         on_memory(test_truncate),
         on_disk(test_allocate),
+        on_disk(test_write_zeros),
         on_memory(test_allocate),
         on_disk(test_allocate_full),
         on_disk(test_allocate_full_ext4),
