@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -29,17 +30,19 @@ namespace
 uint64_t images = 4, opens = 53, deaths = 7, seed = 1;
 
 struct Place {
+    const char *name;
     const char *uri;
     bool dax;
     bool ordered; /* the file system keeps the order of sizes, their data, and names */
 };
 
-constexpr Place kDax = {"nvmmio://", true, true};
-constexpr Place kDaxUnordered = {"nvmmio://", true, false};
-constexpr Place kDisk = {"nvmmio://", false, true};
-constexpr Place kDiskUnordered = {"nvmmio://", false, false};
-constexpr Place kDiskAhead = {"nvmmio://?wal_size=ahead", false, true};
-constexpr Place kDiskAheadUnordered = {"nvmmio://?wal_size=ahead", false, false};
+constexpr Place kDax = {"Dax", "nvmmio://", true, true};
+constexpr Place kDaxUnordered = {"DaxUnordered", "nvmmio://", true, false};
+constexpr Place kDisk = {"Disk", "nvmmio://", false, true};
+constexpr Place kDiskUnordered = {"DiskUnordered", "nvmmio://", false, false};
+constexpr Place kDiskAhead = {"DiskAhead", "nvmmio://?wal_size=ahead", false, true};
+constexpr Place kDiskAheadUnordered = {"DiskAheadUnordered", "nvmmio://?wal_size=ahead", false,
+                                       false};
 
 using Calls = std::vector<Call>;
 
@@ -222,59 +225,45 @@ void KilledEverywhere(const Place &place, Kind kind)
 
 /* ---- all is well --------------------------------------------------------------------------- */
 
-TEST(Power, Dax)
+using Where = std::tuple<Place, Kind>;
+
+std::string NameOf(const testing::TestParamInfo<Where> &where)
 {
-    NothingIsLost(kDax, Kind::kPlain);
-    NothingIsLost(kDax, Kind::kRecycled);
+    const bool plain = std::get<Kind>(where.param) == Kind::kPlain;
+
+    return std::string(std::get<Place>(where.param).name) + (plain ? "" : "Recycled");
 }
 
-TEST(Power, DaxUnordered)
+const auto kKinds = testing::Values(Kind::kPlain, Kind::kRecycled);
+
+class Power : public testing::TestWithParam<Where>
 {
-    NothingIsLost(kDaxUnordered, Kind::kPlain);
-    NothingIsLost(kDaxUnordered, Kind::kRecycled);
+};
+
+TEST_P(Power, NothingIsLost)
+{
+    NothingIsLost(std::get<Place>(GetParam()), std::get<Kind>(GetParam()));
 }
 
-TEST(Power, Disk)
+INSTANTIATE_TEST_SUITE_P(, Power,
+                         testing::Combine(testing::Values(kDax, kDaxUnordered, kDisk,
+                                                          kDiskUnordered, kDiskAhead,
+                                                          kDiskAheadUnordered),
+                                          kKinds),
+                         NameOf);
+
+class Death : public testing::TestWithParam<Where>
 {
-    NothingIsLost(kDisk, Kind::kPlain);
-    NothingIsLost(kDisk, Kind::kRecycled);
+};
+
+TEST_P(Death, KilledEverywhere)
+{
+    KilledEverywhere(std::get<Place>(GetParam()), std::get<Kind>(GetParam()));
 }
 
-TEST(Power, DiskUnordered)
-{
-    NothingIsLost(kDiskUnordered, Kind::kPlain);
-    NothingIsLost(kDiskUnordered, Kind::kRecycled);
-}
-
-TEST(Power, DiskAhead)
-{
-    NothingIsLost(kDiskAhead, Kind::kPlain);
-    NothingIsLost(kDiskAhead, Kind::kRecycled);
-}
-
-TEST(Power, DiskAheadUnordered)
-{
-    NothingIsLost(kDiskAheadUnordered, Kind::kPlain);
-    NothingIsLost(kDiskAheadUnordered, Kind::kRecycled);
-}
-
-TEST(Death, Dax)
-{
-    KilledEverywhere(kDax, Kind::kPlain);
-    KilledEverywhere(kDax, Kind::kRecycled);
-}
-
-TEST(Death, Disk)
-{
-    KilledEverywhere(kDisk, Kind::kPlain);
-    KilledEverywhere(kDisk, Kind::kRecycled);
-}
-
-TEST(Death, DiskAhead)
-{
-    KilledEverywhere(kDiskAhead, Kind::kPlain);
-    KilledEverywhere(kDiskAhead, Kind::kRecycled);
-}
+INSTANTIATE_TEST_SUITE_P(, Death,
+                         testing::Combine(testing::Values(kDax, kDisk, kDiskAhead), kKinds),
+                         NameOf);
 
 /* ---- what is left out is seen -------------------------------------------------------------- */
 
@@ -331,22 +320,23 @@ TEST(LeftOut, SyncsOfTheDirectory)
     IsSeen(kDax, names, "is not there");
 }
 
-TEST(LeftOut, Fences)
+void IsSeenWithout(void (*leave_out)(struct machine *))
 {
     Stage stage(kDax, nullptr);
 
-    machine_without_fences(stage.machine());
+    leave_out(stage.machine());
     EXPECT_NE(CutEverywhere(kDax, Kind::kPlain, &stage).problem.find(".log: bytes are lost"),
               std::string::npos);
 }
 
+TEST(LeftOut, Fences)
+{
+    IsSeenWithout(machine_without_fences);
+}
+
 TEST(LeftOut, Flushes)
 {
-    Stage stage(kDax, nullptr);
-
-    machine_without_flushes(stage.machine());
-    EXPECT_NE(CutEverywhere(kDax, Kind::kPlain, &stage).problem.find(".log: bytes are lost"),
-              std::string::npos);
+    IsSeenWithout(machine_without_flushes);
 }
 
 /* Whether `look` finds this, in whatever a cut leaves. */
