@@ -328,16 +328,16 @@ static bool tail_is_zero(struct nv_home *home, uint64_t from)
  * The content's size where the log has no record.  A marked home is ours alone:
  * the header tells.  An unmarked one may have been written by others since; but
  * one that was (nearly) empty may also have been extended to hold the mark, and
- * one that never carries a mark preallocated until the log was emptied: then what
- * we added is zeros.
+ * any preallocated until the log was emptied: then what we added is zeros.
  */
 static uint64_t size_without_records(struct nv_home *home, uint64_t file_bytes, bool marked)
 {
     const struct nv_header *header = &home->log.header;
     if (marked || file_bytes <= header->base_bytes)
         return header->base_bytes;
-    bool ours =
-        header->mark_bytes ? header->base_bytes < HEAD_BYTES : header->state == NV_HEADER_NEW;
+    bool ours = header->mark_bytes == 0 || header->base_bytes < HEAD_BYTES;
+    if (header->state == NV_HEADER_EMPTY) /* home had been cut */
+        ours = ours && header->mark_bytes && file_bytes == HEAD_BYTES;
     return ours && tail_is_zero(home, header->base_bytes) ? header->base_bytes : file_bytes;
 }
 
@@ -510,10 +510,11 @@ int nv_retire(struct nv_home *home)
                        "cannot bring %s up to date: %s; its log stays, open it again to "
                        "finish",
                        home->path, nvmmio_strerror(error));
-    /* 4. Only then may the log's name go.  Should it come back, it says that it is EMPTY; in a
-     * directory of its own nobody might look for it. */
+    /* 4. Only then may the log's name go.  Should it come back, it says that it is EMPTY; but in a
+     * directory of its own nobody might look for it, and where the mark was longer than the content
+     * zeros that somebody wrote would look like ours. */
     error = remove_log(home);
-    if (!error && !nv_home_log_beside(home))
+    if (!error && (!nv_home_log_beside(home) || size < shared->mark_bytes))
         error = os->sync_directory(os, home->log_path);
     if (!error)
         atomic_store(&shared->log_live, 0);

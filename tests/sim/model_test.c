@@ -133,6 +133,7 @@ static void what_was_found_stays_mended(void **state)
         {SIM_PAGE, 100000},   /* a home of less than 128 bytes grew, and its mark did not */
         {SIM_DAX, 90000907},  /* the oracle: who failed to commit keeps others out */
         {SIM_DAX, 90001647},  /* the machine: a write cut short by a death had its whole size */
+        {SIM_DAX, 120002330}, /* another program's zeros were taken for space of an empty home */
         {SIM_DAX,
          5065}, /* a stream was cut, and grew before the end of its size block was durable */
     };

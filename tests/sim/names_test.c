@@ -302,6 +302,62 @@ static void a_size_is_durable_before_its_bytes(void **state)
     end();
 }
 
+/* ---- what another program makes of an empty home --------------------------------------------- */
+
+#define ZEROS_BYTES ((uint64_t)10000)
+
+/* An empty home with a mark is opened and closed; then it is an ordinary file for anybody. */
+static int close_an_empty_home(void)
+{
+    static const struct nvmmio_mark mark = {.bytes = 100, .nonce_at = 72, .mask = {[18] = 7}};
+    static const uint8_t zeros[ZEROS_BYTES];
+    struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
+    struct nvmmio *handle = NULL;
+    struct nv_process *other = NULL;
+    struct nv_file file;
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)zeros, .iov_len = sizeof zeros};
+
+    options.flags = NVMMIO_CREATE;
+    options.mark = &mark;
+    assert_int_equal(nv_open(process, FROM, &options, &handle), 0);
+    assert_int_equal(nvmmio_pwrite(handle, content, sizeof content, 0), sizeof content);
+    assert_int_equal(nvmmio_sync(handle), 0);
+    assert_int_equal(nvmmio_truncate(handle, 0), 0);
+    assert_int_equal(nvmmio_sync(handle), 0);
+    assert_int_equal(nvmmio_close(handle), 0);
+
+    const struct nv_os *os = &sim_spawn(sim)->os;
+    assert_int_equal(nv_process_create(os, &other), 0);
+    assert_int_equal(os->open(os, FROM, NV_OPEN_WRITE, 0, &file), 0);
+    assert_int_equal(os->pwritev(&file, &part, 1, 0), 0);
+    assert_int_equal(os->sync_data(&file), 0);
+    assert_int_equal(os->close(&file), 0);
+    nv_process_destroy(other);
+    return 0;
+}
+
+/* Zeros are what nvmmio itself adds to an empty home; these are somebody's. */
+static bool zeros_are_there(bool returned)
+{
+    struct nv_process *next = NULL;
+    if (sim_find(sim, FROM) == SIM_NONE)
+        return !returned;
+    assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &next), 0);
+    recover(next, FROM);
+    nv_process_destroy(next);
+    return !returned || sim->files[sim_find(sim, FROM)].bytes == ZEROS_BYTES;
+}
+
+static void zeros_of_another_program_stay(void **state)
+{
+    (void)state;
+    for (enum sim_semantics semantics = 0; semantics < SIM_SEMANTICS; semantics++) {
+        begin(semantics);
+        crash_anywhere(close_an_empty_home, zeros_are_there);
+        end();
+    }
+}
+
 /* ---- a record without its padding ---------------------------------------------------------- */
 
 static struct nvmmio *writer;
@@ -350,6 +406,7 @@ static void a_commit_that_failed_does_not_come_back(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zeros_of_another_program_stay),
         cmocka_unit_test(a_commit_that_failed_does_not_come_back),
         cmocka_unit_test(a_rename_is_durable),
         cmocka_unit_test(a_removal_is_durable),

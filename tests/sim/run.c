@@ -120,13 +120,16 @@ void run_write_file(struct run *run, struct sim_process *process, const char *pa
     const struct nv_os *os = &process->os;
     struct nv_file file;
     struct iovec part = {content->data, content->bytes};
+    const uint64_t space_bytes = run->sim->space_bytes;
     run->sim->harness = true;
+    run->sim->space_bytes = UINT64_MAX; /* a disk that is full is for nvmmio alone */
     if (os->open(os, path, NV_OPEN_WRITE, 0600, &file) == 0) {
         if (os->truncate(&file, content->bytes) == 0 && content->bytes)
             (void)os->pwritev(&file, &part, 1, 0);
         (void)os->sync_data(&file);
         (void)os->close(&file);
     }
+    run->sim->space_bytes = space_bytes;
     run->sim->harness = false;
 }
 
