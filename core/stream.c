@@ -260,6 +260,9 @@ static int end_writing(struct nv_stream_file *file)
 {
     struct nv_file *on = &file->writer;
     const int error = nv_stream_cut(file);
+    /* For the first sync of the next writer. */
+    if (file->size == NVMMIO_SIZE_EXACT && atomic_load(&file->poisoned))
+        (void)nv_size_write_again(on, file->durable, atomic_load(&file->bytes));
     atomic_store(&file->written, false);
     (void)on->os->unlock(on, WRITER_BYTE, 1);
     return error;

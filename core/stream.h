@@ -67,7 +67,7 @@ struct nv_stream_file {
     uint64_t space_bytes; /* exact: allocated */
     uint64_t warm_bytes;  /* ahead: from here on the file has never been written */
     uint64_t seq;         /* of the last slot */
-    uint64_t durable;     /* ahead: bytes that are certainly durable */
+    uint64_t durable;     /* bytes that are certainly durable */
     bool changed;         /* something was appended since the last sync began */
     bool cut;             /* the file's own size was changed since */
     bool synced;          /* sync was ever called */
@@ -132,6 +132,9 @@ struct nv_size_found {
     uint64_t file_bytes;
 };
 int nv_size_find(struct nv_file *file, struct nv_size_found *found);
+/* The bytes of [from, to), as they are read, are written: a kernel whose fdatasync failed may hold
+ * as clean what it never wrote. */
+int nv_size_write_again(struct nv_file *file, uint64_t from, uint64_t to);
 /* Caller has the writer's lock: cut the file to the size of its stream, if it is ahead. */
 int nv_size_recover(struct nv_file *file, struct nv_size_found *found);
 

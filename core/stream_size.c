@@ -98,9 +98,7 @@ int nv_size_find(struct nv_file *file, struct nv_size_found *found)
     return error;
 }
 
-/* What was accepted is written again: whoever died may not have come to its fence, or died in it.
- */
-static int write_again(struct nv_file *file, uint64_t from, uint64_t to)
+int nv_size_write_again(struct nv_file *file, uint64_t from, uint64_t to)
 {
     if (from == to)
         return 0;
@@ -127,8 +125,9 @@ int nv_size_recover(struct nv_file *file, struct nv_size_found *found)
     int error = nv_size_find(file, found);
     if (error || !found->ahead)
         return error;
-    /* The data before the size: one that is durable without them would end in zeros. */
-    error = write_again(file, found->durable, found->bytes);
+    /* What was accepted is written again: whoever died may not have come to its fence, or died in
+     * it.  The data before the size: one that is durable without them would end in zeros. */
+    error = nv_size_write_again(file, found->durable, found->bytes);
     if (!error)
         error = file->os->sync_data(file);
     if (!error)

@@ -368,12 +368,14 @@ static bool sync_begins(struct nv_stream_file *file, uint64_t *bytes)
 
 static void sync_ends(struct nv_stream_file *file, uint64_t bytes)
 {
-    if (!file->hashing_next) /* a growth or a cut in between has done more */
-        return;
-    struct nv_hasher *hasher = file->hasher;
-    file->hasher = file->hasher_next;
-    file->hasher_next = hasher;
-    file->hashing_next = false;
+    if (file->hashing_next) {
+        struct nv_hasher *hasher = file->hasher;
+        file->hasher = file->hasher_next;
+        file->hasher_next = hasher;
+        file->hashing_next = false;
+    } else if (file->size == NVMMIO_SIZE_AHEAD || file->cut) {
+        return; /* a growth or a cut in between: what it has done counts */
+    }
     file->durable = bytes;
 }
 
@@ -440,6 +442,7 @@ static int set_size(struct nv_stream_file *file, uint64_t bytes)
         atomic_store(&file->bytes, bytes); /* readers stop there before it is cut */
     file->changed = true;
     file->cut = true;
+    file->durable = nv_min(file->durable, bytes);
     error = nv_stream_cut(file);
     if (error && bytes < before)
         atomic_store(&file->bytes, before);

@@ -121,19 +121,20 @@ static void what_was_found_stays_mended(void **state)
     } found[] = {
         {SIM_DAX, 510000007}, /* a stream that was cut grew again, over its old size block */
         {SIM_MIXED, 17}, /* both headers of a log torn: its stores were not covered by a release */
-        {SIM_DAX, 100506},    /* a failed sync_many left its super file, with no way to find it */
-        {SIM_PAGE, 100506},   /* the oracle: sync_many failed behind its decision */
-        {SIM_DAX, 1000158},   /* recovery committed on a removal that was not durable yet */
-        {SIM_MIXED, 1000279}, /* the oracle: a home whose name was not durable is made again */
-        {SIM_PAGE, 1000556},  /* a seal that was taken back came again after a take-over */
-        {SIM_PAGE, 1000562},  /* a durable record behind one that nobody waited for: refused */
-        {SIM_PAGE, 30000401}, /* the header told a size of the log that was not durable yet */
-        {SIM_PAGE, 9102},     /* home was flushed, and the log before it was another process's */
-        {SIM_PAGE, 70000688}, /* a mark's removal that was lost by a failed sync stayed lost */
-        {SIM_PAGE, 100000},   /* a home of less than 128 bytes grew, and its mark did not */
-        {SIM_DAX, 90000907},  /* the oracle: who failed to commit keeps others out */
-        {SIM_DAX, 90001647},  /* the machine: a write cut short by a death had its whole size */
-        {SIM_DAX, 120002330}, /* another program's zeros were taken for space of an empty home */
+        {SIM_DAX, 100506},      /* a failed sync_many left its super file, with no way to find it */
+        {SIM_PAGE, 100506},     /* the oracle: sync_many failed behind its decision */
+        {SIM_DAX, 1000158},     /* recovery committed on a removal that was not durable yet */
+        {SIM_MIXED, 1000279},   /* the oracle: a home whose name was not durable is made again */
+        {SIM_PAGE, 1000556},    /* a seal that was taken back came again after a take-over */
+        {SIM_PAGE, 1000562},    /* a durable record behind one that nobody waited for: refused */
+        {SIM_PAGE, 30000401},   /* the header told a size of the log that was not durable yet */
+        {SIM_PAGE, 9102},       /* home was flushed, and the log before it was another process's */
+        {SIM_PAGE, 70000688},   /* a mark's removal that was lost by a failed sync stayed lost */
+        {SIM_PAGE, 100000},     /* a home of less than 128 bytes grew, and its mark did not */
+        {SIM_DAX, 90000907},    /* the oracle: who failed to commit keeps others out */
+        {SIM_DAX, 90001647},    /* the machine: a write cut short by a death had its whole size */
+        {SIM_DAX, 120002330},   /* another program's zeros were taken for space of an empty home */
+        {SIM_MIXED, 130002210}, /* a sync failed, the next writer's did not, and bytes were lost */
         {SIM_DAX,
          5065}, /* a stream was cut, and grew before the end of its size block was durable */
     };

@@ -239,6 +239,8 @@ void run_stream_death(struct run *run, uint32_t index, struct run_process *heir)
     bool unsure = run->stream.broken || run->stream.unsure || run->stream.over;
     uint32_t high = bytes_now(run);
     uint32_t low = high - stream->under_way;
+    /* What a failed sync has left of it only its writer could have written again. */
+    run->stream.over |= run->stream.broken;
     run->stream.broken = run->stream.unsure = false;
     stream->under_way = 0;
     if (!run->stream.synced)
