@@ -304,18 +304,16 @@ static void a_size_is_durable_before_its_bytes(void **state)
 
 /* ---- what another program makes of an empty home --------------------------------------------- */
 
-#define ZEROS_BYTES ((uint64_t)10000)
+#define ZEROS_BYTES_MAX ((uint64_t)10000)
 
-/* An empty home with a mark is opened and closed; then it is an ordinary file for anybody. */
-static int close_an_empty_home(void)
+static uint64_t zeros_bytes;
+
+/* A home with a mark gets content, and loses it again. */
+static struct nvmmio *open_empty_home(void)
 {
     static const struct nvmmio_mark mark = {.bytes = 100, .nonce_at = 72, .mask = {[18] = 7}};
-    static const uint8_t zeros[ZEROS_BYTES];
     struct nvmmio_options options = NVMMIO_OPTIONS_INIT;
     struct nvmmio *handle = NULL;
-    struct nv_process *other = NULL;
-    struct nv_file file;
-    const struct iovec part = {.iov_base = (void *)(uintptr_t)zeros, .iov_len = sizeof zeros};
 
     options.flags = NVMMIO_CREATE;
     options.mark = &mark;
@@ -324,19 +322,30 @@ static int close_an_empty_home(void)
     assert_int_equal(nvmmio_sync(handle), 0);
     assert_int_equal(nvmmio_truncate(handle, 0), 0);
     assert_int_equal(nvmmio_sync(handle), 0);
-    assert_int_equal(nvmmio_close(handle), 0);
+    return handle;
+}
 
+/* By a program without nvmmio, durably. */
+static void write_zeros(void)
+{
+    static const uint8_t zeros[ZEROS_BYTES_MAX];
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)zeros, .iov_len = zeros_bytes};
     const struct nv_os *os = &sim_spawn(sim)->os;
-    assert_int_equal(nv_process_create(os, &other), 0);
+    struct nv_file file;
+
     assert_int_equal(os->open(os, FROM, NV_OPEN_WRITE, 0, &file), 0);
     assert_int_equal(os->pwritev(&file, &part, 1, 0), 0);
     assert_int_equal(os->sync_data(&file), 0);
     assert_int_equal(os->close(&file), 0);
-    nv_process_destroy(other);
+}
+
+static int close_an_empty_home(void)
+{
+    assert_int_equal(nvmmio_close(open_empty_home()), 0);
+    write_zeros();
     return 0;
 }
 
-/* Zeros are what nvmmio itself adds to an empty home; these are somebody's. */
 static bool zeros_are_there(bool returned)
 {
     struct nv_process *next = NULL;
@@ -345,15 +354,35 @@ static bool zeros_are_there(bool returned)
     assert_int_equal(nv_process_create(&sim_spawn(sim)->os, &next), 0);
     recover(next, FROM);
     nv_process_destroy(next);
-    return !returned || sim->files[sim_find(sim, FROM)].bytes == ZEROS_BYTES;
+    return !returned || sim->files[sim_find(sim, FROM)].bytes == zeros_bytes;
 }
 
+/* A removed log comes back: zeros are what nvmmio itself adds to an empty home. */
 static void zeros_of_another_program_stay(void **state)
 {
+    static const uint64_t sizes[] = {NVMMIO_MARK_BYTES, ZEROS_BYTES_MAX};
     (void)state;
+    for (size_t i = 0; i < 2 * SIM_SEMANTICS; i++) {
+        zeros_bytes = sizes[i / SIM_SEMANTICS];
+        begin((enum sim_semantics)(i % SIM_SEMANTICS));
+        crash_anywhere(close_an_empty_home, zeros_are_there);
+        end();
+    }
+}
+
+/* The close failed after home was an ordinary file again. */
+static void zeros_beside_an_empty_log_stay(void **state)
+{
+    (void)state;
+    zeros_bytes = ZEROS_BYTES_MAX;
     for (enum sim_semantics semantics = 0; semantics < SIM_SEMANTICS; semantics++) {
         begin(semantics);
-        crash_anywhere(close_an_empty_home, zeros_are_there);
+        struct nvmmio *handle = open_empty_home();
+        sim->fault = (struct sim_fault){.calls = 1u << SIM_CALL_UNLINK, .after = 1, .error = -EIO};
+        assert_int_equal(nvmmio_close(handle), -EIO);
+        assert_int_not_equal(sim_find(sim, FROM "-nvmmio"), SIM_NONE);
+        write_zeros();
+        assert_true(zeros_are_there(true));
         end();
     }
 }
@@ -407,6 +436,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zeros_of_another_program_stay),
+        cmocka_unit_test(zeros_beside_an_empty_log_stay),
         cmocka_unit_test(a_commit_that_failed_does_not_come_back),
         cmocka_unit_test(a_rename_is_durable),
         cmocka_unit_test(a_removal_is_durable),
