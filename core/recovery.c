@@ -177,15 +177,23 @@ int nv_replay(struct nv_home *home, const struct nv_scan *scan, nvmmio_progress 
 
 /* ---- take-over ---- */
 
-/* What was taken back, or cut off by a death, lies where the next record would: it must not come
- * again with a loss of power, after others have seen that it is gone. */
-static int erase_ends(struct nv_home *home, const struct nv_scan *scan, uint64_t file_bytes)
+/*
+ * What was taken back, or cut off by a death, lies where the next record would.  It must not come
+ * again with a loss of power, after others have seen that it is gone; nor in the middle of a
+ * replay, as it would say that home has what was before it.
+ */
+static int erase_ends(struct nv_home *home, const struct nv_scan *scan)
 {
-    int error = 0;
+    struct nv_log *log = &home->log;
+    struct nv_file_stat stat;
+    int error = log->file.os->stat(&log->file, &stat);
     for (uint32_t i = 0; i < NV_SEGMENTS && !error; i++) {
-        uint64_t end = nv_min(nv_segment_end(&home->log, i), file_bytes);
-        if (scan->runs[i].end + NV_LINE_BYTES <= end)
-            error = nv_log_erase(&home->log, scan->runs[i].end);
+        const uint64_t end = scan->runs[i].end + NV_LINE_BYTES;
+        if (end > nv_min(nv_segment_end(log, i), stat.bytes))
+            continue;
+        error = nv_medium_reserve(&log->medium, end);
+        if (!error)
+            error = nv_log_erase(log, scan->runs[i].end);
     }
     return error;
 }
@@ -219,7 +227,7 @@ static int take_over(struct nv_home *home)
     if (!error)
         error = home->log.file.os->stat(&home->log.file, &log_stat);
     if (!error)
-        error = erase_ends(home, &scan, log_stat.bytes);
+        error = erase_ends(home, &scan);
     if (!error)
         error = persist_again(home, &scan);
     if (!error && scan.any)
@@ -407,6 +415,8 @@ static int recover_used(struct nv_home *home, struct nv_scan *scan, uint64_t fil
 {
     struct nv_shared *shared = home->share.shared;
     int error = nv_prepared_resolve(home, scan);
+    if (!error)
+        error = erase_ends(home, scan);
     if (!error)
         error = persist_again(home, scan);
     if (!error)

@@ -245,7 +245,7 @@ TEST_P(Power, NothingIsLost)
     NothingIsLost(std::get<Place>(GetParam()), std::get<Kind>(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(, Power,
+INSTANTIATE_TEST_SUITE_P(On, Power,
                          testing::Combine(testing::Values(kDax, kDaxUnordered, kDisk,
                                                           kDiskUnordered, kDiskAhead,
                                                           kDiskAheadUnordered),
@@ -261,7 +261,7 @@ TEST_P(Death, KilledEverywhere)
     KilledEverywhere(std::get<Place>(GetParam()), std::get<Kind>(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(, Death,
+INSTANTIATE_TEST_SUITE_P(On, Death,
                          testing::Combine(testing::Values(kDax, kDisk, kDiskAhead), kKinds),
                          NameOf);
 
