@@ -25,6 +25,24 @@ static void advance(struct nv_shared *shared, uint64_t seq)
         ;
 }
 
+int nv_flush_log(struct nv_home *home)
+{
+    struct nv_shared *shared = home->share.shared;
+    const uint64_t applied = atomic_load(&shared->applied);
+    if (shared->log_durable >= applied)
+        return 0;
+    const int error = nv_medium_fence(&home->log.medium);
+    if (error) {
+        atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
+        return nv_fail(-EIO,
+                       "the log %s could not be written to its medium (%s). Close the file in "
+                       "every process and open it again to recover",
+                       home->log_path, nvmmio_strerror(error));
+    }
+    shared->log_durable = applied;
+    return 0;
+}
+
 int nv_flush_home(struct nv_home *home, uint64_t seq)
 {
     struct nv_shared *shared = home->share.shared;

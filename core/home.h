@@ -134,6 +134,8 @@ void nv_prepared_clear(struct nv_home *home, const struct nv_scan *scan);
 
 /* ---- flush.c ------------------------------------------------------------------------------- */
 
+/* Under the writer's lock: what was applied without waiting is durable in the log, on return. */
+int nv_flush_log(struct nv_home *home);
 /* Home is durable at least up to commit `seq`, on return. */
 int nv_flush_home(struct nv_home *home, uint64_t seq);
 /* The same off the commit path, some time. */

@@ -378,6 +378,8 @@ int nvmmio_flush(struct nvmmio *handle)
     if (live && atomic_load(&shared->applied) > shared->log_durable)
         error = nv_home_log(handle->home, handle->timeout_ms);
     if (live && !error)
+        error = nv_flush_log(handle->home);
+    if (live && !error)
         error = nv_flush_home(handle->home, atomic_load(&shared->applied));
     settle_locks(handle);
     return error;

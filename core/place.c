@@ -59,37 +59,28 @@ static int begin(struct nvmmio *handle, uint32_t segment, uint64_t bytes)
     struct nv_home *home = handle->home;
     struct nv_shared *shared = home->share.shared;
     uint64_t needed = shared->log_last[segment];
-    uint64_t applied = atomic_load(&shared->applied);
     /* Commits that nobody waited for: were they lost, what is overwritten here would be the last
      * that a power loss leaves of the log. */
-    if (shared->log_durable < applied) {
-        int error = nv_medium_fence(&home->log.medium);
-        if (error) {
-            atomic_store(&shared->health, NV_HEALTH_NO_WRITES);
-            return nv_fail(-EIO,
-                           "the log %s could not be written to its medium (%s). Close the file in "
-                           "every process and open it again to recover",
-                           home->log_path, nvmmio_strerror(error));
-        }
-        shared->log_durable = applied;
-    }
+    int error = nv_flush_log(home);
+    if (error)
+        return error;
     if (atomic_load(&shared->home_durable) < needed) {
         /* On an instant medium only records of this very segment can still be needed. */
         nv_count(&shared->counters.flush_waits, 1);
-        int error = nv_flush_home(home, needed);
+        error = nv_flush_home(home, needed);
         if (error)
             return error;
     }
     /* Recovery must not look for what is overwritten here, even if the record that will say so
      * is torn. */
     if (shared->log_tail < needed) {
-        int error = nv_log_tail(&home->log, atomic_load(&shared->home_durable));
+        error = nv_log_tail(&home->log, atomic_load(&shared->home_durable));
         if (error)
             return error;
         shared->log_tail = atomic_load(&shared->home_durable);
     }
     uint64_t start = nv_segment_start(&home->log, segment);
-    int error = extend(home, start + bytes);
+    error = extend(home, start + bytes);
     if (error)
         return error;
     handle->cursor = (struct nv_cursor){

@@ -354,7 +354,7 @@ void IsFound(const Place &place, const LeaveOut &leave_out, const std::string &p
     machine_kill(stage.machine());
     machine_rewind(stage.machine(), place.ordered);
     while (!found && machine_advance(stage.machine(), &note))
-        for (unsigned i = 0; i < 10 && !found; i++) {
+        for (unsigned i = 0; i < 100 && !found; i++) {
             machine_cut(stage.machine(), Next(&random));
             found =
                 look(stage.machine(), stage.replay()->At(note)).find(problem) != std::string::npos;
