@@ -402,6 +402,8 @@ static int recover_unused(struct nv_home *home, const uint8_t *raw, uint64_t fil
         nv_home_unmark_head(home, raw, shared->head);
     else
         memcpy(shared->head, header->head, HEAD_BYTES);
+    if (size < HEAD_BYTES) /* bytes of a commit that is lost would look like somebody's */
+        memset(shared->head + size, 0, (size_t)(HEAD_BYTES - size));
     atomic_store(&shared->content_bytes, size);
     int error = nv_medium_reserve(&home->medium, nv_max(file_bytes, HEAD_BYTES));
     /* Whole again; durably so, as all of home, before the log is emptied. */
