@@ -3,7 +3,8 @@
  * nvmmio_unlink: the content is under one name or the other at any time, and where
  * it should be when the call has returned.  A log in a directory of its own is
  * gone for good with the last close, and so is a file that decides with the last
- * one that asks for it.  A commit that failed does not come back.  No store to a mapping comes
+ * one that asks for it.  What another program makes of an empty home stays.  A
+ * commit that failed does not come back.  No store to a mapping comes
  * before the size is durable.
  */
 #include <errno.h>
