@@ -256,7 +256,11 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_lock_reserved(struct nvmmio *handle, bool *
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_seal(struct nvmmio *handle);
 
-/* Make what is sealed durable and apply it; locks stay.  Nothing sealed: 0. */
+/*
+ * Make what is sealed durable and apply it.  Locks stay, until nvmmio_unlock or the
+ * handle's next read or change, which gives back what nvmmio_lock did not take.
+ * Nothing sealed: 0.
+ */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_commit(struct nvmmio *handle);
 
 /*

@@ -136,6 +136,7 @@ static void what_was_found_stays_mended(void **state)
         {SIM_DAX, 120002330},   /* another program's zeros were taken for space of an empty home */
         {SIM_MIXED, 160000016}, /* a flush left the log behind, where home's fence is cheap */
         {SIM_DAX, 140001046},   /* a rollback cut short: its record came back amid the replay */
+        {SIM_MIXED, 160000710}, /* the oracle: a write of nothing gives back what a commit took */
         {SIM_MIXED, 130002210}, /* a sync failed, the next writer's did not, and bytes were lost */
         {SIM_DAX,
          5065}, /* a stream was cut, and grew before the end of its size block was durable */

@@ -18,6 +18,7 @@ struct run_process {
 struct run_handle {
     bool open, read_only;
     bool waiting; /* keeps readers out: PENDING or more, without having been asked for it */
+    bool unsure;  /* what is asked for was lowered from a lock that it perhaps had no more */
     bool broken;  /* a commit by it failed: good for rollback and close only */
     uint32_t file;
     struct nvmmio *handle;
@@ -67,7 +68,7 @@ void run_op(struct run *run, const struct op *op);
 /* Close as nvmmio_close does, and what the model makes of it. */
 void run_close(struct run *run, uint32_t index);
 
-enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_WRITER_SURELY };
+enum presence { HAS_READER, HAS_WRITER, HAS_EXCLUSIVE, HAS_READER_SURELY, HAS_WRITER_SURELY };
 /* Whether another living handle on the same file reads, writes, or keeps readers out.  It may do
  * the latter two without having been asked for it: locks stay with a commit's steps. */
 bool run_others(const struct run *run, const struct run_handle *handle, enum presence what);

@@ -23,6 +23,7 @@ bool run_others(const struct run *run, const struct run_handle *handle, enum pre
         const bool answers[] = {[HAS_READER] = reader,
                                 [HAS_WRITER] = writer,
                                 [HAS_EXCLUSIVE] = exclusive,
+                                [HAS_READER_SURELY] = reader && !other->unsure,
                                 [HAS_WRITER_SURELY] = surely};
         if (answers[what])
             return true;
@@ -197,7 +198,7 @@ static void do_read_all(struct run *run, struct run_handle *handle)
 static void do_view(struct run *run, struct run_handle *handle, uint32_t offset, uint32_t bytes)
 {
     const void *address = NULL;
-    if (handle->asked < NVMMIO_SHARED)
+    if (handle->asked < NVMMIO_SHARED || handle->unsure)
         return;
     int error = nvmmio_view(handle->handle, offset, bytes, &address);
     if (error == -EOPNOTSUPP || handle->broken || run_file(run, handle)->unknown)

@@ -239,7 +239,7 @@ void run_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level
     int error = nvmmio_lock(handle->handle, level, 0);
     if (error && !run_excused(run, handle, "lock", error, busy))
         return;
-    if (!error && level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER))
+    if (!error && level == NVMMIO_EXCLUSIVE && run_others(run, handle, HAS_READER_SURELY))
         run_fail(run, "EXCLUSIVE is given beside a reader");
     if (!error && level >= NVMMIO_RESERVED && run_others(run, handle, HAS_WRITER_SURELY))
         run_fail(run, "RESERVED is given twice");
@@ -248,7 +248,10 @@ void run_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level
         level = NVMMIO_RESERVED;
         error = 0;
     }
-    if (!error && level > handle->asked)
+    if (error)
+        return;
+    handle->unsure = false;
+    if (level > handle->asked)
         handle->asked = level;
 }
 
@@ -257,7 +260,8 @@ void run_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lock lev
     if (handle->stage == NVMMIO_PREPARED)
         return;
     bool sealed = handle->stage == NVMMIO_SEALED;
-    bool held = handle->asked || handle->waiting || handle->stage != NVMMIO_CLEAN;
+    bool surely = (handle->asked && !handle->unsure) || handle->stage != NVMMIO_CLEAN;
+    bool held = surely || handle->asked || handle->waiting;
     if (sealed) {
         run->model->now.files[handle->file].torn = true;
         committing(run, handle, false);
@@ -274,4 +278,6 @@ void run_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lock lev
     handle->stage = NVMMIO_CLEAN;
     handle->waiting = false;
     handle->asked = held ? level : NVMMIO_UNLOCKED;
+    /* Locks stay with a commit until another call ends, which may have given them back. */
+    handle->unsure = handle->asked && !surely;
 }
