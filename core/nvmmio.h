@@ -265,7 +265,8 @@ NVMMIO_API NVMMIO_CHECKED int nvmmio_commit(struct nvmmio *handle);
 
 /*
  * Apply what is sealed without waiting for it to be durable: atomic across the
- * death of a process, not across a power loss.
+ * death of a process, and across a power loss once a later commit that waited, or
+ * a flush, is behind it.
  */
 NVMMIO_API NVMMIO_CHECKED int nvmmio_apply(struct nvmmio *handle);
 

@@ -138,6 +138,7 @@ static void what_was_found_stays_mended(void **state)
         {SIM_DAX, 140001046},   /* a rollback cut short: its record came back amid the replay */
         {SIM_MIXED, 160000710}, /* the oracle: a write of nothing gives back what a commit took */
         {SIM_MIXED, 130002210}, /* a sync failed, the next writer's did not, and bytes were lost */
+        {SIM_DAX, 190001227},   /* the oracle: resolved, though a file that decided it stayed */
         {SIM_DAX,
          5065}, /* a stream was cut, and grew before the end of its size block was durable */
     };

@@ -95,6 +95,8 @@ void run_seal(struct run *run, struct run_handle *handle);
 void run_commit(struct run *run, struct run_handle *handle, bool waits);
 void run_rollback(struct run *run, struct run_handle *handle);
 void run_flush(struct run *run, struct run_handle *handle);
+/* The work of the process's flusher thread, which the simulated machine does not have. */
+void run_step(struct run *run, uint32_t process);
 void run_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level);
 void run_unlock(struct run *run, struct run_handle *handle, enum nvmmio_lock level);
 

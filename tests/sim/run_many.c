@@ -51,6 +51,7 @@ static void remove_decision(struct run *run, struct sim_process *process)
 void run_resolve_all(struct run *run, struct sim_process *process, bool commit)
 {
     struct model *model = run->model;
+    bool known = true; /* every file has the outcome, whatever becomes of what decided it */
     for (uint32_t i = 0; i < PROGRAM_HANDLES; i++) {
         struct run_handle *handle = &run->handles[i];
         if (!handle->open || handle->stage != NVMMIO_PREPARED)
@@ -71,6 +72,7 @@ void run_resolve_all(struct run *run, struct sim_process *process, bool commit)
         if (error) {
             (void)run_excused(run, handle, "resolve", error, false);
             handle->broken = true;
+            known = false;
             run_end_transaction(handle);
         } else if (commit) {
             run_committed(run, handle, true);
@@ -81,6 +83,8 @@ void run_resolve_all(struct run *run, struct sim_process *process, bool commit)
         run->deciding[handle->file] = false;
         run_note(run);
     }
+    if (known)
+        model->now.joints = 0;
     if (!run_fired(run))
         remove_decision(run, process);
 }

@@ -263,11 +263,7 @@ void run_op(struct run *run, const struct op *op)
         return;
     }
     if (op->kind == OP_STEP) {
-        int error = nv_process_step(process->engine);
-        if (error < 0 && !run_fired(run) && !run->faulty)
-            run_fail(run, "a step answers %d: %s", error, nvmmio_last_error());
-        for (uint32_t f = 0; f < run->program->files && run_fired(run); f++)
-            run->model->files[f].suspect = true;
+        run_step(run, op->handle % run->program->processes);
         return;
     }
     if (op->kind == OP_STREAM) {

@@ -210,9 +210,24 @@ void run_rollback(struct run *run, struct run_handle *handle)
         run_end_transaction(handle);
 }
 
+/* Home holds durably what is visible, also what nobody waited for. */
+static void flushed(struct run *run, uint32_t at)
+{
+    const struct model_file *file = &run->model->files[at];
+    struct allowed_file *allowed = &run->model->now.files[at];
+    for (uint32_t i = 0; i < PROGRAM_HANDLES; i++)
+        if (run->handles[i].open && run->handles[i].file == at &&
+            run->handles[i].stage >= NVMMIO_SEALED)
+            return; /* what is sealed may come with it */
+    if (file->poisoned || file->suspect)
+        return;
+    bool absent = allowed->absent;
+    *allowed = (struct allowed_file){
+        .states = file->visible, .states_super = file->visible, .absent = absent};
+}
+
 void run_flush(struct run *run, struct run_handle *handle)
 {
-    struct model_file *file = run_file(run, handle);
     int error = nvmmio_flush(handle->handle);
     if (error == -EROFS && handle->read_only)
         return;
@@ -221,12 +236,33 @@ void run_flush(struct run *run, struct run_handle *handle)
                           run_others(run, handle, HAS_WRITER) || handle->stage != NVMMIO_CLEAN);
         return;
     }
-    if (file->poisoned || file->suspect)
-        return;
-    struct allowed_file *allowed = &run->model->now.files[handle->file];
-    bool absent = allowed->absent;
-    *allowed = (struct allowed_file){
-        .states = file->visible, .states_super = file->visible, .absent = absent};
+    flushed(run, handle->file);
+}
+
+/* How often each file of a process was flushed off the commit path. */
+static void flushes(const struct run *run, uint32_t process, uint64_t count[PROGRAM_FILES])
+{
+    for (uint32_t i = process; i < PROGRAM_HANDLES; i += run->program->processes) {
+        struct nvmmio_stats stats;
+        if (run->handles[i].open && nvmmio_stats(run->handles[i].handle, &stats) == 0)
+            count[run->handles[i].file] = stats.flushes;
+    }
+}
+
+void run_step(struct run *run, uint32_t process)
+{
+    uint64_t before[PROGRAM_FILES] = {0};
+    uint64_t after[PROGRAM_FILES] = {0};
+    flushes(run, process, before);
+    int error = nv_process_step(run->processes[process].engine);
+    flushes(run, process, after);
+    if (error < 0 && !run_fired(run) && !run->faulty)
+        run_fail(run, "a step answers %d: %s", error, nvmmio_last_error());
+    for (uint32_t f = 0; f < run->program->files; f++)
+        if (run_fired(run))
+            run->model->files[f].suspect = true;
+        else if (before[f] != after[f])
+            flushed(run, f);
 }
 
 void run_lock(struct run *run, struct run_handle *handle, enum nvmmio_lock level)

@@ -325,6 +325,15 @@ static void a_flush_by_another(void **state)
              DO(SEAL, 0), DO(APPLY, 0), UNLOCK(0, NVMMIO_UNLOCKED), DO(FLUSH, 1), DO(READ_ALL, 1)));
 }
 
+/* Nobody waits for the commit that begins a segment; then home is flushed off the commit path. */
+static void a_flush_of_what_nobody_waited_for(void **state)
+{
+    (void)state;
+    play(&(struct program){.bytes = {1000}}, 500,
+         OPS(OPEN(0, 0), WRITE(0, 0, 60000), DO(SYNC, 0), WRITE(0, 10000, 90000), DO(SEAL, 0),
+             DO(APPLY, 0), UNLOCK(0, NVMMIO_UNLOCKED), DO(STEP, 0), DO(READ_ALL, 0)));
+}
+
 /* What was found by recovery, and made longer by the next writer. */
 static void a_stream_and_a_death(void **state)
 {
@@ -384,6 +393,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_log_turns_over),
         cmocka_unit_test(the_overflow_is_cut_off),
         cmocka_unit_test(a_flush_by_another),
+        cmocka_unit_test(a_flush_of_what_nobody_waited_for),
         cmocka_unit_test(a_stream_and_a_death),
         cmocka_unit_test(a_stream_that_was_cut),
     };
