@@ -9,6 +9,9 @@
 
 #define LOG_BYTES_MAPPED ((uint64_t)2 << 20) /* default: it cleans itself with every commit */
 #define LOG_BYTES_PAGE ((uint64_t)16 << 20)  /* default: home is flushed once for each half */
+/* The file grows with what is in it, from the first of these on: one commit needs no more. */
+#define STEP_BYTES_MIN ((uint64_t)64 << 10)
+#define STEP_BYTES_MAX ((uint64_t)1 << 20)
 
 /* ---- making and opening ------------------------------------------------------------------ */
 
@@ -225,22 +228,6 @@ static int adopt(struct nv_log *log, const struct nv_os *os, const struct nv_log
     return error ? error : -ENOENT;
 }
 
-/* All of a mapped log is touched once, so that no commit meets a page fault. */
-static int prefault(struct nv_log *log)
-{
-    static const uint8_t zeros[NV_BLOCK_BYTES];
-    uint64_t end = nv_segment_start(log, NV_SEGMENT_OVERFLOW);
-    if (!log->medium.ops->mapped)
-        return 0;
-    for (uint64_t at = NV_HEADER_BYTES; at < end; at += NV_BLOCK_BYTES) {
-        int error =
-            nv_medium_store(&log->medium, at, zeros, (size_t)nv_min(NV_BLOCK_BYTES, end - at));
-        if (error)
-            return error;
-    }
-    return 0;
-}
-
 static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_log_plan *plan)
 {
     struct nv_header *header = &log->header;
@@ -278,13 +265,13 @@ static int fill_new(struct nv_log *log, const struct nv_os *os, const struct nv_
     log->open = true;
     nv_medium_direct(&log->medium);
     uint64_t end =
-        log->medium.ops->mapped ? nv_segment_start(log, NV_SEGMENT_OVERFLOW) : NV_HEADER_BYTES;
+        log->medium.ops->mapped ? nv_log_reach(log, 0, NV_HEADER_BYTES) : NV_HEADER_BYTES;
     header->file_bytes = end;
     error = nv_medium_reserve(&log->medium, end);
     if (!error && log->medium.ops->mapped) /* size and blocks; before any store to the mapping */
         error = os->sync_data(&log->file);
-    if (!error)
-        error = prefault(log);
+    if (!error && log->medium.ops->mapped)
+        error = nv_log_warm(log, NV_HEADER_BYTES, end);
     if (!error)
         error = header_write(log);
     return error ? error : nv_log_fence(log);
@@ -408,6 +395,28 @@ uint64_t nv_segment_start(const struct nv_log *log, uint32_t segment)
 uint64_t nv_segment_end(const struct nv_log *log, uint32_t segment)
 {
     return segment == NV_SEGMENT_OVERFLOW ? UINT64_MAX : nv_segment_start(log, segment + 1);
+}
+
+uint64_t nv_log_reach(const struct nv_log *log, uint64_t have, uint64_t bytes)
+{
+    const uint64_t end = nv_segment_start(log, NV_SEGMENT_OVERFLOW);
+    const uint64_t step = nv_min(3 * have, STEP_BYTES_MAX);
+    const uint64_t reach = nv_align_up(nv_max(bytes, have + step), STEP_BYTES_MIN);
+    return bytes <= end ? nv_min(reach, end) : reach;
+}
+
+int nv_log_warm(struct nv_log *log, uint64_t from, uint64_t to)
+{
+    static const uint8_t zeros[65536];
+    int error = 0;
+    if (log->medium.ops->mapped)
+        to = nv_min(to, nv_segment_start(log, NV_SEGMENT_OVERFLOW));
+    while (from < to && !error) {
+        const size_t part = (size_t)nv_min(to - from, sizeof zeros - from % sizeof zeros);
+        error = nv_medium_store(&log->medium, from, zeros, part);
+        from += part;
+    }
+    return error;
 }
 
 /* Neighbours in memory become one part: a small record is one store. */

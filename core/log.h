@@ -92,6 +92,13 @@ struct nv_cursor {
     uint64_t spills;
 };
 
+/* How far the file is to reach when it has `have` bytes and `bytes` are needed: four times as far,
+ * but no step is over a MiB, and it ends with the segments unless more is needed. */
+uint64_t nv_log_reach(const struct nv_log *log, uint64_t have, uint64_t bytes);
+/* Store zeros to [from, to), which was not used before: on a disk, the fdatasync of a commit then
+ * has no blocks to allocate; in memory no commit meets a page fault (but in the overflow segment,
+ * which is for large ones, that would be to write them twice). */
+int nv_log_warm(struct nv_log *log, uint64_t from, uint64_t to);
 uint64_t nv_segment_start(const struct nv_log *log, uint32_t segment);
 /* Segment 2 ends nowhere: UINT64_MAX. */
 uint64_t nv_segment_end(const struct nv_log *log, uint32_t segment);

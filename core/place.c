@@ -9,14 +9,10 @@
 #include "core/error.h"
 #include "core/handle.h"
 
-#define LOG_STEP_PAGE ((uint64_t)1 << 20)
-#define LOG_STEP_MAPPED ((uint64_t)2 << 20)
-
 /* The log's file reaches to `bytes`, all of it written once, so that a commit's fdatasync does not
  * have to allocate. */
 static int extend(struct nv_home *home, uint64_t bytes)
 {
-    static const uint8_t zeros[65536];
     struct nv_shared *shared = home->share.shared;
     struct nv_medium *medium = &home->log.medium;
     bool mapped = medium->ops->mapped;
@@ -24,7 +20,7 @@ static int extend(struct nv_home *home, uint64_t bytes)
     int error = 0;
     if (bytes <= have)
         goto map;
-    uint64_t want = nv_align_up(bytes, mapped ? LOG_STEP_MAPPED : LOG_STEP_PAGE);
+    const uint64_t want = nv_log_reach(&home->log, have, bytes);
     if (mapped) {
         /* Another process may have cut it since this one looked. */
         atomic_store(&medium->file_bytes, nv_min(atomic_load(&medium->file_bytes), have));
@@ -35,11 +31,8 @@ static int extend(struct nv_home *home, uint64_t bytes)
             error = home->log.file.os->sync_data(&home->log.file);
         pthread_mutex_unlock(&home->growth);
     }
-    for (uint64_t at = have; !mapped && at < want && !error;) {
-        size_t part = (size_t)nv_min(want - at, sizeof zeros - at % sizeof zeros);
-        error = nv_medium_store(medium, at, zeros, part);
-        at += part;
-    }
+    if (!error)
+        error = nv_log_warm(&home->log, have, want);
     if (error)
         return nv_fail(error, "cannot grow the log %s: %s", home->log_path, nvmmio_strerror(error));
     shared->log_file_bytes = mapped ? atomic_load(&medium->file_bytes) : want;

@@ -33,6 +33,27 @@ static void leave_crashed(uintptr_t commits)
     child_kill(&child);
 }
 
+/* A program that makes one commit pays for no more. */
+static void the_log_grows_with_what_is_in_it(void **state)
+{
+    struct nvmmio *handle = engine_open(scratch.path);
+    struct nvmmio_info info = {.struct_bytes = sizeof(info)};
+
+    (void)state;
+    engine_fill(handle, 0, 4000, 1);
+    check_ok(nvmmio_sync(handle));
+    check_ok(nvmmio_info(handle, &info));
+    check_eq(info.log_file_bytes, 64 << 10);
+    for (unsigned i = 0; i < 1500; i++) {
+        engine_fill(handle, 0, 4000, (uint8_t)i);
+        check_ok(nvmmio_sync(handle));
+    }
+    check_ok(nvmmio_info(handle, &info));
+    check(info.log_file_bytes > 1 << 20);
+    check(info.log_file_bytes <= info.log_bytes);
+    check_ok(nvmmio_close(handle));
+}
+
 static void info_says_what_survives(void **state)
 {
     struct nvmmio *handle = engine_open(scratch.path), *again;
@@ -375,6 +396,7 @@ static int run(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
+        T(the_log_grows_with_what_is_in_it),
         T(info_says_what_survives),
         T(a_medium_that_cannot_be_is_refused),
         T(statistics_count),

@@ -357,6 +357,8 @@ static void does_not_continue(void (*change)(struct nv_record *record), uint64_t
     }
     record->body_hash = hash;
     nv_record_finish(record, nonce, offset);
+    if (sim->files[log_file()].bytes < offset + count)
+        sim_resize(sim, log_file(), offset + count);
     sim_store(sim, log_file(), offset, bytes, count);
     assert_true(nv_record_line_valid(record, nonce, offset));
     assert_int_equal(recovered(), 0);
