@@ -167,6 +167,8 @@ int nvmmio_unlock(struct nvmmio *handle, enum nvmmio_lock lock)
         error = nvmmio_apply(handle);
     else if (handle->stage != NVMMIO_CLEAN)
         error = nv_commit_abandon(handle);
+    if (handle->stage == NVMMIO_STAGED) /* its seal was taken back: the lock goes, and so does it */
+        (void)nv_commit_drop(handle);
     enum nv_level level = level_of(lock);
     if (nv_lock_level(handle) > level)
         nv_lock_lower(handle, level);
@@ -331,8 +333,11 @@ int nvmmio_apply(struct nvmmio *handle)
     int error = check_here(handle);
     if (error || handle->stage != NVMMIO_SEALED)
         return error;
-    /* Where a fence is cheap it is not left out: then a power loss leaves no half of it either. */
-    if (handle->home->log.medium.ops->instant)
+    const struct nv_home *home = handle->home;
+    const struct nv_shared *shared = home->share.shared;
+    /* Where a fence is cheap it is not left out: then a power loss leaves no half of it either. And
+     * without a mark only a record tells recovery that it was us who stored behind home's end. */
+    if (home->log.medium.ops->instant || (!shared->mark_bytes && shared->log_durable == 0))
         error = nv_commit_harden(handle);
     return error ? error : nv_commit_apply(handle);
 }

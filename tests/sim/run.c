@@ -356,6 +356,9 @@ static void step(struct run *run, const struct op *op)
         run_op(run, op);
         process->sim->die_at = 0;
     } else {
+        /* It died before it could say that a call had failed. */
+        for (uint32_t f = 0; f < run->program->files && run_fired(run); f++)
+            run->model->files[f].suspect = true;
         after_death(run, index);
     }
     run->faulty |= run_fired(run);
