@@ -140,6 +140,8 @@ static void what_was_found_stays_mended(void **state)
         {SIM_MIXED, 130002210}, /* a sync failed, the next writer's did not, and bytes were lost */
         {SIM_PAGE, 220000532},  /* nobody waited for the first commit, and its size was home's */
         {SIM_DAX, 220001696},   /* the oracle: a death in a call that had failed */
+        {SIM_PAGE, 240001625},  /* the oracle: a commit that failed was in the log, and a death */
+        {SIM_DAX, 250001655},   /* the oracle: recovery removed what decided, before all was seen */
         {SIM_DAX, 190001227},   /* the oracle: resolved, though a file that decided it stayed */
         {SIM_DAX,
          5065}, /* a stream was cut, and grew before the end of its size block was durable */

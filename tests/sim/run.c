@@ -197,8 +197,9 @@ static ssize_t look(struct run *run, uint32_t file)
     return error ? error : got;
 }
 
-/* Which states a file may be in after its writer died, or his process. */
-static uint64_t doubt(const struct run *run, uint32_t file)
+/* Which states a file may be in after its writer died, or his process; `super`: the file that
+ * decides was there then. */
+static uint64_t doubt(const struct run *run, uint32_t file, bool super)
 {
     const struct model_file *at = &run->model->files[file];
     uint64_t states = at->visible;
@@ -206,7 +207,7 @@ static uint64_t doubt(const struct run *run, uint32_t file)
     if (next == SIM_NONE)
         return states;
     if (run->deciding[file])
-        return sim_find(run->sim, MODEL_SUPER) == SIM_NONE ? UINT64_C(1) << next : states;
+        return super ? states : UINT64_C(1) << next;
     return states | UINT64_C(1) << next;
 }
 
@@ -229,9 +230,8 @@ static void decide(struct run *run, uint32_t file, uint64_t states, uint64_t mat
 /* The file that decides will not be touched any more but by recovery: what was prepared is rolled
  * back if it is there.  If it is gone, a power loss may still bring it back, until recovery has
  * seen to it. */
-static void decide_prepared(struct run *run)
+static void decide_prepared(struct run *run, bool super)
 {
-    bool super = sim_find(run->sim, MODEL_SUPER) != SIM_NONE;
     for (uint32_t f = 0; f < run->program->files; f++) {
         struct allowed_file *allowed = &run->model->now.files[f];
         if (!run->deciding[f] || run->committing[f] == SIM_NONE)
@@ -250,11 +250,15 @@ static void settle(struct run *run)
 {
     struct model *model = run->model;
     uint64_t matches[PROGRAM_FILES] = {0};
-    decide_prepared(run);
+    /* The recovery of one file may remove it. */
+    const bool super = sim_find(run->sim, MODEL_SUPER) != SIM_NONE;
+    decide_prepared(run, super);
     for (uint32_t f = 0; f < run->program->files; f++) {
-        uint64_t states = doubt(run, f);
+        uint64_t states = doubt(run, f, super);
         uint32_t by = survivor(run, f);
         bool recovered = model->files[f].members == 0;
+        if (recovered && (model->files[f].suspect || model->files[f].poisoned))
+            states |= model->now.files[f].states; /* a commit that failed may be in the log */
         matches[f] = states;
         if (recovered && sim_find(run->sim, model->files[f].path) == SIM_NONE)
             continue;
