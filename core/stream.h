@@ -70,6 +70,7 @@ struct nv_stream_file {
     uint64_t durable;     /* bytes that are certainly durable */
     bool changed;         /* something was appended since the last sync began */
     bool cut;             /* the file's own size was changed since */
+    uint64_t cuts;        /* how often the stream's end was moved back */
     bool synced;          /* sync was ever called */
     /* Ahead on a disk: hash of what is behind `durable`; and of what came since a sync began. */
     struct nv_hasher *hasher, *hasher_next;

@@ -366,14 +366,18 @@ static bool sync_begins(struct nv_stream_file *file, uint64_t *bytes)
     return needed;
 }
 
-static void sync_ends(struct nv_stream_file *file, uint64_t bytes)
+static void sync_ends(struct nv_stream_file *file, uint64_t bytes, uint64_t cuts)
 {
+    if (file->cuts != cuts) { /* it was for bytes that are gone */
+        file->hashing_next = false;
+        return;
+    }
     if (file->hashing_next) {
         struct nv_hasher *hasher = file->hasher;
         file->hasher = file->hasher_next;
         file->hasher_next = hasher;
         file->hashing_next = false;
-    } else if (file->size == NVMMIO_SIZE_AHEAD || file->cut) {
+    } else if (file->size == NVMMIO_SIZE_AHEAD) {
         return; /* a growth or a cut in between: what it has done counts */
     }
     file->durable = bytes;
@@ -386,6 +390,7 @@ int nv_stream_sync(struct nv_stream_file *file)
     pthread_mutex_lock(&file->mutex);
     int error = check_sound(file);
     const bool needed = !error && sync_begins(file, &bytes);
+    const uint64_t cuts = file->cuts;
     struct nv_stream_end *stores = file->stores;
     pthread_mutex_unlock(&file->mutex);
     if (needed) {
@@ -396,7 +401,7 @@ int nv_stream_sync(struct nv_stream_file *file)
         if (error)
             error = poison(file, error);
         else
-            sync_ends(file, bytes);
+            sync_ends(file, bytes, cuts);
         pthread_mutex_unlock(&file->mutex);
     }
     pthread_mutex_unlock(&file->syncing);
@@ -443,6 +448,7 @@ static int set_size(struct nv_stream_file *file, uint64_t bytes)
     file->changed = true;
     file->cut = true;
     file->durable = nv_min(file->durable, bytes);
+    file->cuts++;
     error = nv_stream_cut(file);
     if (error && bytes < before)
         atomic_store(&file->bytes, before);
@@ -472,6 +478,7 @@ int nv_stream_rewind(struct nv_stream_file *file)
         error = nv_stream_cut(file);
     if (!error) {
         file->durable = 0;
+        file->cuts++;
         atomic_store(&file->bytes, 0);
     }
     pthread_mutex_unlock(&file->mutex);

@@ -407,6 +407,59 @@ static void a_recovered_file_stays_plain(void **state)
     }
 }
 
+/* ---- a cut beside a sync ------------------------------------------------------------------- */
+
+static struct {
+    struct nv_os os; /* as it is without what stands here */
+    struct nvmmio_stream *stream;
+    bool cuts; /* in the next sync, when the medium has done its part */
+    uint64_t stored;
+} beside;
+
+static int sync_and_cut(struct nv_file *file)
+{
+    const int error = beside.os.sync_data(file);
+    if (beside.cuts) {
+        beside.cuts = false;
+        assert_int_equal(nvmmio_stream_truncate(beside.stream, 0), 0);
+        assert_int_equal(nvmmio_stream_append(beside.stream, "other bytes", 11), 11);
+    }
+    return error;
+}
+
+static int count_stored(struct nv_file *file, const struct iovec *parts, int count, uint64_t offset)
+{
+    for (int i = 0; i < count; i++)
+        beside.stored += parts[i].iov_len;
+    return beside.os.pwritev(file, parts, count, offset);
+}
+
+/* A sync says nothing of what was appended when another thread had cut the stream: should the next
+ * one fail, the close has all of it to write again. */
+static void a_cut_beside_a_sync(void **state)
+{
+    struct nv_process *process = NULL;
+    (void)state;
+    sim = sim_create(SIM_PAGE);
+    size = NVMMIO_SIZE_EXACT;
+    struct nv_os *os = &sim_spawn(sim)->os;
+    beside.os = *os;
+    os->sync_data = sync_and_cut;
+    os->pwritev = count_stored;
+    assert_int_equal(nv_process_create(os, &process), 0);
+    struct nvmmio_stream *stream = beside.stream = open_stream(process, NVMMIO_CREATE);
+    assert_int_equal(nvmmio_stream_append(stream, "some bytes", 10), 10);
+    beside.cuts = true;
+    assert_int_equal(nvmmio_stream_sync(stream), 0);
+    sim->fault = (struct sim_fault){.calls = 1u << SIM_CALL_SYNC_DATA, .after = 1, .error = -EIO};
+    assert_int_equal(nvmmio_stream_sync(stream), -EIO);
+    beside.stored = 0;
+    (void)nvmmio_stream_close(stream);
+    assert_int_equal(beside.stored, 11);
+    nv_process_destroy(process);
+    sim_destroy(sim);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +468,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(exact_on_a_disk),
         cmocka_unit_test(what_was_exact_becomes_ahead),
         cmocka_unit_test(a_recovered_file_stays_plain),
+        cmocka_unit_test(a_cut_beside_a_sync),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
