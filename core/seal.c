@@ -175,6 +175,16 @@ static void fill_line(struct nvmmio *handle, struct nv_record *record, enum nv_r
     };
 }
 
+/* Where a file system that copies on write is full, neither the record nor the zeros over it find
+ * space: then nothing of it has come. */
+static bool never_came(const struct nvmmio *handle)
+{
+    struct nv_record there;
+    return nv_medium_load(&handle->home->log.medium, handle->cursor.head, &there, sizeof there) ==
+               0 &&
+           memcmp(&there, handle->scratch, sizeof there) != 0;
+}
+
 /* A write that failed may have brought all of the record that counts, and left out its padding.  So
  * it is erased, durably, before anybody is told that it failed. */
 static int unwrite(struct nvmmio *handle, enum nv_record_kind kind, int error)
@@ -185,6 +195,8 @@ static int unwrite(struct nvmmio *handle, enum nv_record_kind kind, int error)
         left = nv_log_erase(&home->log, handle->cursor.head);
         if (!left)
             left = nv_medium_fence(&home->log.medium);
+        else if (left == -ENOSPC && error == -ENOSPC && never_came(handle))
+            left = 0;
     }
     if (!left)
         return nv_fail(error, "cannot write the log %s: %s", home->log_path,
